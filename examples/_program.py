@@ -1,0 +1,38 @@
+"""How an example starts and ends: errors as one line, Ctrl-C and kill, the exit status."""
+
+from __future__ import annotations
+
+import signal
+import sys
+
+from _options import UsageError, check
+
+INTERRUPTED, TERMINATED = 128 + signal.SIGINT, 128 + signal.SIGTERM  # as shells number them
+
+
+def answer(parser, run, argv=None):
+    """Call `run` with the parsed arguments, and return the exit status."""
+    options = parser.parse_args(argv)
+    try:
+        check(options)
+        run(options)
+    except UsageError as error:
+        parser.error(str(error))
+    except ModuleNotFoundError as error:
+        parser.error(f"needs {error.name}; in the checkout, run: pip install '.[examples]'")
+    except ImportError as error:
+        parser.error(str(error))
+    except FloatingPointError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return 0
+
+
+def start(main):
+    """Run `main` as the program."""
+    # Ctrl-C ends the worker processes by itself; a plain kill does only if it unwinds the stack.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    sys.exit(main())

@@ -1,0 +1,157 @@
+"""Assignment: which anchors are positive and negative, and which box each positive stands for.
+
+This is the rule of GluonCV's sampler, before anything is drawn. Written for an anchor's IoU (its
+largest over the boxes, ties to the lowest row) and in float32:
+
+1. an anchor whose IoU with some box is the box's largest over all anchors is positive, near-ties
+   within float32 epsilon included (the "low-quality matches" of other libraries);
+2. an anchor with IoU ``>= pos_iou_thresh`` is positive;
+3. an anchor with IoU ``< neg_iou_thresh`` is negative, even where step 1 made it positive;
+4. all others, and all that are not valid (see `rpn_target.inside`), are ignored.
+
+So only anchors with IoU ``>= neg_iou_thresh`` need be known one by one. The anchors, lattice or
+array, find them with their method ``overlaps(boxes, threshold, inside)``. It returns three arrays
+with one entry per overlap (the anchor's number, the box's row, the IoU) and, per box, its largest
+IoU over all valid anchors. Among the overlaps are all that reach the threshold or tie with the
+best of their box; others may be.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from .boxes import intersection_over_union
+from .inside import IndexInside, Remainder
+from .overlaps import EPSILON, ties
+from .settings import TargetSettings
+
+__all__ = ["Assignment", "assign", "low_quality"]
+
+PAIRS_AT_ONCE = 1 << 17  # of an anchor and a box, where all are computed
+
+
+class Assignment(NamedTuple):
+    """The outcome for one image."""
+
+    positives: np.ndarray
+    """(P,) int64, numbers of the positive anchors, ascending."""
+    matches: np.ndarray
+    """(P,) int64, the row of the box each of them overlaps most."""
+    negatives: object
+    """The negative anchors, ranked: has ``len()`` and ``select(ranks)``, and no list of them."""
+
+
+def assign(
+    anchors, boxes, width: float, height: float, settings: TargetSettings, ignore=None
+) -> Assignment:
+    """Apply the rule to the anchors and ground-truth boxes of one image.
+
+    Parameters
+    ----------
+    anchors : AnchorLattice or AnchorArray
+        The N anchors.
+    boxes : np.ndarray of shape (M, 4), float32
+        Valid corner boxes. With M = 0 every valid anchor is negative (GluonCV crashes).
+    width, height : float
+        Size of the image in pixels.
+    settings : TargetSettings
+        Its ``low_quality_matches`` changes steps 1 and 3: "keep" makes step 1 win where an anchor
+        shares some area with the box it is the best of, "drop" leaves step 1 out.
+    ignore : np.ndarray of shape (K, 4), float32, optional
+        Regions of the image; an anchor with at least ``ignore_iof_thresh`` of its area in one of
+        them is no negative.
+    """
+    inside = anchors.inside(width, height, settings.allowed_border)
+    nothing = np.zeros(0, np.int64)
+    if not len(inside) and len(boxes) and settings.low_quality_matches == "gluoncv":
+        # With every IoU at -1, every anchor ties with the best.
+        everything = np.arange(len(anchors))
+        return Assignment(everything, np.zeros_like(everything), inside)
+    if not len(inside) or not len(boxes):
+        positives, matches, others = nothing, nothing, nothing
+    elif np.float32(settings.neg_iou_thresh) <= 0:
+        return _assign_without_negatives(anchors, boxes, inside, settings)
+    else:
+        positives, matches, others = _search(anchors, boxes, inside, settings)
+    if ignore is not None and len(ignore):
+        covered = anchors.covered(ignore, settings.ignore_iof_thresh, inside)
+        others = np.union1d(others, covered)
+    return Assignment(positives, matches, Remainder(inside, others))
+
+
+def _search(anchors, boxes, inside, settings: TargetSettings):
+    """Return positives and their matches, and all valid anchors that are not negative."""
+    negative = np.float32(settings.neg_iou_thresh)
+    anchor, box, iou, best_of_box = anchors.overlaps(boxes, float(negative), inside)
+    forced = low_quality(iou, best_of_box[box], settings)
+    kept = np.flatnonzero(forced | (iou >= negative))
+    anchor, match, iou, forced = _per_anchor(
+        anchor[kept], box[kept], iou[kept], forced[kept], len(boxes)
+    )
+    candidate = iou >= negative
+    if settings.low_quality_matches == "gluoncv":
+        # If the best of a box is below epsilon, even anchors that do not meet the box tie with it.
+        forced |= (best_of_box < EPSILON).any()
+        forced &= candidate
+    elif settings.low_quality_matches == "keep":
+        candidate |= forced
+        # Below the threshold, an overlap with another box may be larger and not be known.
+        low = np.flatnonzero(forced & (iou < negative))
+        overlap = intersection_over_union(
+            anchors.corners(anchor[low]).T[:, :, None], boxes.T[:, None]
+        )
+        match[low] = overlap.argmax(axis=1)
+    chosen = forced | (iou >= np.float32(settings.pos_iou_thresh))
+    return anchor[chosen], match[chosen], anchor[candidate]
+
+
+def low_quality(iou: np.ndarray, best: np.ndarray, settings: TargetSettings) -> np.ndarray:
+    """Tell which overlaps make their anchor positive by being the best of their box."""
+    if settings.low_quality_matches == "drop":
+        return np.zeros(iou.shape, bool)
+    if settings.low_quality_matches == "keep":
+        return ties(iou, best) & (iou > 0)
+    return ties(iou, best)
+
+
+def _per_anchor(anchor, box, iou, forced, boxes: int):
+    """Reduce overlaps to one entry per anchor, ascending: number, match, IoU, forced."""
+    if not len(anchor):
+        return anchor, box, iou, forced
+    # Sorting by anchor, then by box, makes the first of the largest the lowest row.
+    order = np.argsort(anchor * boxes + box, kind="stable")
+    anchor, box, iou = anchor[order], box[order], iou[order]
+    is_first = np.ones(len(anchor), bool)
+    np.not_equal(anchor[1:], anchor[:-1], out=is_first[1:])
+    first = np.flatnonzero(is_first)
+    largest = np.maximum.reduceat(iou, first)
+    is_largest = np.flatnonzero(iou == largest[np.cumsum(is_first) - 1])
+    match = box[is_largest[np.searchsorted(is_largest, first)]]
+    return anchor[first], match, largest, np.logical_or.reduceat(forced[order], first)
+
+
+def _assign_without_negatives(anchors, boxes, inside, settings: TargetSettings) -> Assignment:
+    """Apply the rule at ``neg_iou_thresh`` 0, where every valid anchor may be positive.
+
+    The exact way without any search: all IoUs, in pieces, once for the best of each box and once
+    more for the anchors.
+    """
+    number = inside.select(np.arange(len(inside)))
+    pieces = np.array_split(number, max(1, len(number) * len(boxes) // PAIRS_AT_ONCE))
+    columns = boxes.T[:, None]  # (4, 1, M)
+
+    def overlap(piece):
+        return intersection_over_union(anchors.corners(piece).T[:, :, None], columns)
+
+    best_of_box = np.max([overlap(piece).max(axis=0) for piece in pieces], axis=0)
+    matches, chosen = [], []
+    for piece in pieces:
+        iou = overlap(piece)
+        matches.append(iou.argmax(axis=1))
+        forced = low_quality(iou, best_of_box, settings).any(axis=1)
+        chosen.append(forced | (iou.max(axis=1) >= np.float32(settings.pos_iou_thresh)))
+    chosen = np.concatenate(chosen)
+    nothing = IndexInside(np.zeros(0, bool))
+    return Assignment(number[chosen], np.concatenate(matches)[chosen], nothing)

@@ -1,0 +1,102 @@
+"""``rpn-target inspect``: what the anchors of a network learn from a dataset."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import sys
+
+from ..cli import CommandError
+from ..report.datasets import add_dataset_arguments, open_dataset
+from ..report.networks import add_scheme_arguments, open_scheme
+from ..report.options import add_setting_arguments, open_output, settings_of
+
+HELP = "see what a network's anchors learn from a dataset, before training"
+DESCRIPTION = """\
+Assign a network's anchors to the objects of a dataset, and report which objects have an anchor
+that is good enough, which are never learned, and which anchors do the work. Nothing is trained,
+and no image is decoded but those of the gallery in the page.
+
+  rpn-target inspect --dataset photos --html report.html
+  rpn-target inspect --dataset voc --root VOCdevkit --network faster_rcnn_resnet50_v1b_voc
+  rpn-target inspect --dataset coco --root coco --network faster_rcnn_fpn_resnet50_v1b_coco
+  rpn-target inspect --dataset voc --root mine --scales 1 2 4 8 --ratios 0.5 1 2 --suggest
+
+Exit status: 0, or 2 if the arguments or the dataset cannot be used. Images that cannot be read
+are named, skipped and counted."""
+
+INTERRUPTED = 130  # exit status, as a shell has it
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    add_dataset_arguments(parser)
+    add_scheme_arguments(parser)
+    add_setting_arguments(parser)
+    group = parser.add_argument_group("report")
+    group.add_argument("--json", metavar="FILE", help="write all figures to a file")
+    group.add_argument(
+        "--html", metavar="FILE", help="write a page with plots and the worst-covered images"
+    )
+    group.add_argument(
+        "--suggest", action="store_true",
+        help="search for better scales and ratios, as many as there are, and measure them on "
+        "images kept aside",
+    )  # fmt: skip
+    group.add_argument(
+        "--limit", type=int, metavar="N", help="take N images, drawn at random (default: all)"
+    )
+    group.add_argument(
+        "--seed", type=int, default=0, metavar="N",
+        help="of --limit and --suggest (default: 0)",
+    )  # fmt: skip
+    group.add_argument(
+        "--workers", type=int, metavar="N",
+        help="processes (default: one per processor; 0: none besides this one)",
+    )  # fmt: skip
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Report on a dataset."""
+    from ..report.figures import report_figures
+    from ..report.text import report_text
+    from ..report.workers import Job, default_workers, summarize
+
+    settings = settings_of(arguments)
+    for name, least in (("limit", 1), ("workers", 0)):
+        value = getattr(arguments, name)
+        if value is not None and value < least:
+            raise CommandError(f"--{name} must be at least {least}, but got {value}")
+    for path in (arguments.json, arguments.html):
+        open_output(path)
+    job = Job(open_dataset(arguments), open_scheme(arguments), settings)
+    workers = default_workers() if arguments.workers is None else arguments.workers
+    indices = range(len(job.source))
+    if arguments.limit is not None and arguments.limit < len(indices):
+        indices = sorted(random.Random(arguments.seed).sample(indices, arguments.limit))
+
+    try:
+        summary = summarize(job, indices, workers)
+    except KeyboardInterrupt:
+        print("rpn-target inspect: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    if not summary.images:
+        name, reason = summary.broken_names[0]
+        raise CommandError(f"no image of {job.source.title} can be used; {name}: {reason}")
+    figures = report_figures(job, summary)
+    if arguments.suggest:
+        from ..report.suggest import suggest
+
+        figures["suggestion"] = suggest(job, indices, workers, arguments.seed)
+    if arguments.json:
+        with open(arguments.json, "w", encoding="utf-8") as file:
+            json.dump(figures, file, indent=2, allow_nan=False)
+            file.write("\n")
+    if arguments.html:
+        from ..report.page import report_page
+
+        with open(arguments.html, "w", encoding="utf-8") as file:
+            file.write(report_page(figures, job.source, summary.poor_images))
+    print(report_text(figures))
+    return 0

@@ -1,0 +1,132 @@
+"""``rpn-target run``: a script as it is, with this package's classes in GluonCV's places."""
+
+from __future__ import annotations
+
+import argparse
+import builtins
+import importlib.machinery
+import io
+import os
+import pkgutil
+import runpy
+import sys
+import types
+
+from ..cli import CommandError
+from ..swap import install
+
+HELP = "run a GluonCV training script with this package swapped in"
+DESCRIPTION = """\
+Run a script as `python script.py args ...` would, or a module as `python -m module args ...`
+would, but with the classes of this package in the places where GluonCV keeps its own: RPN target
+sampler and generator, default train transforms of Faster and Mask R-CNN, train batchify classes.
+The script needs no change. One line on standard error says what was swapped.
+
+examples:
+  rpn-target run train_faster_rcnn.py --dataset voc --network resnet50_v1b
+  rpn-target run -m mypackage.train --epochs 26
+  horovodrun -np 2 rpn-target run train_mask_rcnn.py --horovod
+
+The exit status is the script's; 2 if there is no such script.
+"""
+USAGE = """rpn-target run [-h] [--] script.py [args ...]
+       rpn-target run [-h] -m module [args ...]"""
+
+
+def configure(parser) -> None:
+    """Add the arguments."""
+    parser.usage = USAGE
+    # Everything from the script on is the script's. To argparse nothing here is an option, or it
+    # would take the script's, each version of Python in its own way.
+    parser.prefix_chars = ""
+    parser.add_argument(
+        "command_line",
+        nargs=argparse.REMAINDER,
+        metavar="script.py | -m module",
+        help="what to run; all arguments behind it are passed on",
+    )
+    parser.set_defaults(parser=parser)
+
+
+def run(arguments) -> int:
+    """Swap, and run the script or module as the main program."""
+    command_line = arguments.command_line
+    first = command_line[0] if command_line else None
+    if first in ("-h", "--help"):
+        arguments.parser.print_help()
+        return 0
+    if first == "-m":
+        if len(command_line) == 1:
+            raise CommandError("-m must be followed by the name of a module")
+        execute, what = _run_module, command_line[1:]
+    else:
+        what = command_line[1:] if first == "--" else command_line
+        if not what:
+            raise CommandError("needs a script, or -m and a module; see rpn-target run --help")
+        if first.startswith("-") and first != "--":
+            raise CommandError(f"unknown option {first}; see rpn-target run --help")
+        execute = _run_script
+        if not os.access(what[0], os.R_OK):
+            raise CommandError(f"cannot read {what[0]}")
+    print(f"rpn-target: {install()}", file=sys.stderr, flush=True)
+
+    # A new module, not a temporary one, which is gone before threads and exit functions are.
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    vars(main).update(__annotations__={}, __builtins__=builtins)
+    try:
+        execute(*what)
+    except SystemExit:
+        raise
+    except BaseException as error:
+        _hide_frames(error)
+        raise
+    return 0
+
+
+def _run_script(path: str, *arguments: str) -> None:
+    """Do what ``python path arguments ...`` does."""
+    sys.argv = [path, *arguments]
+    if sys.version_info >= (3, 9):
+        path = os.path.join(os.getcwd(), path)
+    if pkgutil.get_importer(path) is not None:  # a folder or archive with a __main__.py
+        _set_first_path(path)
+        runpy._run_module_as_main("__main__", alter_argv=False)
+        return
+    _set_first_path(os.path.dirname(os.path.realpath(path)))
+    names = vars(sys.modules["__main__"])
+    names.update(
+        __cached__=None,
+        __file__=path,
+        __loader__=importlib.machinery.SourceFileLoader("__main__", path),
+    )
+    with io.open_code(path) as file:
+        source = file.read()
+    exec(compile(source, path, "exec", dont_inherit=True), names)
+
+
+def _run_module(name: str, *arguments: str) -> None:
+    """Do what ``python -m name arguments ...`` does."""
+    sys.argv = ["-m", *arguments]
+    _set_first_path(os.getcwd())
+    runpy._run_module_as_main(name)  # which is what Python itself calls
+
+
+def _set_first_path(path: str) -> None:
+    """Put a folder where Python has put that of the program it was started with."""
+    if not (sys.flags.isolated or getattr(sys.flags, "safe_path", False)):
+        sys.path[0] = path
+
+
+def _hide_frames(error: BaseException) -> None:
+    """Let Python print an uncaught error without the frames of this package.
+
+    To print it here and exit would not do: after KeyboardInterrupt Python ends by the signal.
+    """
+    hook, trace = sys.excepthook, error.__traceback__.tb_next.tb_next
+
+    def print_error(kind, value, whole_trace):
+        if value is error:
+            value.__traceback__ = whole_trace = trace
+        hook(kind, value, whole_trace)
+
+    sys.excepthook = print_error

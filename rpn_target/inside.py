@@ -1,0 +1,149 @@
+"""Valid anchors: those inside the image, counted and found by rank without listing them.
+
+Anchors are ranked by number, as if the valid ones were listed in order. On a lattice the valid
+cells of a base box are a rectangle, so the rows of a level fall into a few *bands* in which every
+row has the same valid anchors. One row per band, and the count of valid anchors before each row,
+turn a number into a rank and back.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+__all__ = ["IndexInside", "LatticeInside", "Remainder"]
+
+
+class LatticeInside:
+    """The valid anchors of an `AnchorLattice`.
+
+    An anchor is valid unless ``xmin < -border``, ``ymin < -border``, ``xmax >= width + border``
+    or ``ymax >= height + border`` (GluonCV, with a border of 0).
+
+    Attributes
+    ----------
+    left, right, top, bottom : np.ndarray of shape (K,), int64
+        The valid cells of each base box: its first column and the one behind its last, likewise
+        its rows.
+    """
+
+    def __init__(self, lattice, width: float, height: float, border: float = 0):
+        self._lattice = lattice
+        near = np.float32(-border)
+        self.left, self.right = _span(
+            lattice.xmin < near, lattice.xmax < np.float32(width + border), lattice.x_start
+        )
+        self.top, self.bottom = _span(
+            lattice.ymin < near, lattice.ymax < np.float32(height + border), lattice.y_start
+        )
+        row_of_band, valid, lengths = [], [], []
+        for level, (rows, columns) in enumerate(lattice.shapes):
+            edges, mask = self._bands(level, rows, columns)
+            row_of_band.append(edges[1:] - edges[:-1])
+            valid.append(mask.ravel())
+            lengths.append(np.full(len(mask), mask.shape[1]))
+        rows_per_band = np.concatenate(row_of_band)
+        length = np.concatenate(lengths)  # anchors per row, valid or not
+        valid = np.concatenate(valid)  # one row per band, behind each other
+        count = np.cumsum(valid)
+        start = np.cumsum(length) - length
+        before = count[start] - valid[start]  # valid anchors in the bands' rows before a band's
+        per_row = count[start + length - 1] - before
+
+        band = np.repeat(np.arange(len(length)), rows_per_band)
+        self._before_row = np.concatenate([[0], np.cumsum(per_row[band])])
+        self._start = start[band]  # of each row's band in the tables
+        self._rank = count - 1 - np.repeat(before, length)  # in the row, of a valid anchor
+        self._place = (np.arange(len(valid)) - np.repeat(start, length))[valid]  # by rank
+        self._before_band = before[band]
+
+    def _bands(self, level: int, rows: int, columns: int):
+        """Return the edges of a level's bands, and which anchors of a row are valid in each."""
+        lattice = self._lattice
+        base = slice(lattice.level_base[level], lattice.level_base[level + 1])
+        left, right, top, bottom = (
+            side[base] for side in (self.left, self.right, self.top, self.bottom)
+        )
+        edges = np.unique(np.concatenate([[0, rows], top, bottom]))
+        first = edges[:-1, None]
+        active = (top <= first) & (first < bottom)  # (bands, A)
+        column = np.arange(columns)[:, None]
+        in_row = (left <= column) & (column < right)  # (columns, A)
+        return edges, (active[:, None] & in_row).reshape(len(active), -1)
+
+    def __len__(self) -> int:
+        """Return the number of valid anchors."""
+        return int(self._before_row[-1])
+
+    def rank(self, index: np.ndarray) -> np.ndarray:
+        """Return how many valid anchors come before each of these valid anchors."""
+        row, place = self._lattice.row_and_place(index)
+        return self._before_row[row] + self._rank[self._start[row] + place]
+
+    def select(self, rank: np.ndarray) -> np.ndarray:
+        """Return the numbers of the valid anchors of these ranks: the inverse of `rank`."""
+        rank = np.asarray(rank, np.int64)
+        row = np.searchsorted(self._before_row, rank, side="right") - 1
+        place = self._place[self._before_band[row] + rank - self._before_row[row]]
+        return self._lattice.row_first[row] + place
+
+
+def _span(outside_near, inside_far, start):
+    """Return first and end of the run where the near side is in and the far side too.
+
+    Corners ascend along the lattice, so counting the anchors outside gives the run.
+    """
+    first = np.add.reduceat(outside_near, start, dtype=np.int64)
+    end = np.add.reduceat(inside_far, start, dtype=np.int64)
+    return first, np.maximum(first, end)
+
+
+class IndexInside:
+    """A set of anchors given by a mask, with the same interface as `LatticeInside`.
+
+    Parameters
+    ----------
+    mask : np.ndarray, bool
+        True for the anchors in the set.
+    """
+
+    def __init__(self, mask: np.ndarray):
+        self.mask = mask
+        self._index = np.flatnonzero(mask)
+
+    def __len__(self) -> int:
+        """Return the number of anchors."""
+        return len(self._index)
+
+    def rank(self, index: np.ndarray) -> np.ndarray:
+        """Return how many of the anchors come before each of these, which are among them."""
+        return np.searchsorted(self._index, index)
+
+    def select(self, rank: np.ndarray) -> np.ndarray:
+        """Return the anchors of these ranks."""
+        return self._index[rank]
+
+
+class Remainder:
+    """A set of ranked anchors without some of them, again ranked.
+
+    Parameters
+    ----------
+    whole : LatticeInside or IndexInside
+    removed : np.ndarray, int64
+        Numbers of anchors of ``whole``, ascending, to leave out.
+    """
+
+    def __init__(self, whole, removed: np.ndarray):
+        self._whole = whole
+        # A rank r of the remainder is rank r + k of the whole, where k removed anchors come
+        # before it: those whose rank, less the removed ones before them, is at most r.
+        self._removed = whole.rank(removed) - np.arange(len(removed))
+
+    def __len__(self) -> int:
+        """Return the number of anchors left."""
+        return len(self._whole) - len(self._removed)
+
+    def select(self, rank: np.ndarray) -> np.ndarray:
+        """Return the anchors of these ranks."""
+        rank = np.asarray(rank, np.int64)
+        return self._whole.select(rank + np.searchsorted(self._removed, rank, side="right"))

@@ -1,0 +1,55 @@
+"""NDArrays in the computer's memory, read and written through numpy without a copy."""
+
+from __future__ import annotations
+
+import ctypes
+
+import mxnet as mx
+import numpy as np
+from mxnet.base import _LIB, check_call
+
+__all__ = ["SHARED", "as_numpy", "empty", "view"]
+
+SHARED = mx.Context("cpu_shared", 0)
+"""Memory that a worker process hands to its parent without a copy; fresh, it is all zeros."""
+
+
+class _Memory:
+    """The memory of an NDArray in numpy's array interface; keeps the NDArray alive."""
+
+    def __init__(self, array: mx.nd.NDArray):
+        address = ctypes.c_void_p()
+        check_call(_LIB.MXNDArrayGetData(array.handle, ctypes.byref(address)))
+        self._array = array
+        self.__array_interface__ = {
+            "version": 3,
+            "data": (address.value, False),
+            "shape": array.shape,
+            "typestr": np.dtype(array.dtype).str,
+        }
+
+
+def view(array: mx.nd.NDArray) -> np.ndarray:
+    """Return a numpy view of an NDArray on a CPU context, once what writes to it is done.
+
+    Write to the view only before any operator has the NDArray as its input or output: MXNet's
+    engine does not know of it.
+    """
+    array.wait_to_read()
+    if not array.size:  # has no memory
+        return np.zeros(array.shape, array.dtype)
+    return np.asarray(_Memory(array))
+
+
+def empty(shape: tuple[int, ...], dtype=np.float32, ctx: mx.Context | None = None):
+    """Return a new NDArray, not initialized, and a `view` of it."""
+    array = mx.nd.empty(shape, ctx=ctx or mx.cpu(), dtype=dtype)
+    return array, view(array)
+
+
+def as_numpy(array) -> np.ndarray:
+    """Return an NDArray or array-like as numpy, without a copy where none is needed."""
+    if not isinstance(array, mx.nd.NDArray):
+        return np.asarray(array)
+    on_cpu = array.stype == "default" and array.context.device_type.startswith("cpu")
+    return view(array) if on_cpu else array.asnumpy()

@@ -1,0 +1,98 @@
+"""What a GluonCV network says about its anchors: their lattice, and its feature-map sizes."""
+
+from __future__ import annotations
+
+import mxnet as mx
+import numpy as np
+
+from .anchors import Level
+from .feature_maps import FeatureMapSizes, fit_feature_maps
+
+__all__ = ["anchor_levels", "feature_map_sizes"]
+
+
+def feature_map_sizes(net) -> FeatureMapSizes:
+    """Return the feature-map arithmetic of a Faster or Mask R-CNN network.
+
+    Parameters
+    ----------
+    net : gluoncv.model_zoo.FasterRCNN or a subclass
+        Need not be initialized.
+
+    Raises
+    ------
+    ValueError
+        If the network has no ``features``, or they do not fit the arithmetic.
+    """
+    name = _check_network(net)
+    features = net.features(mx.sym.var(name="data"))
+    levels = features if isinstance(features, (list, tuple)) else [features]
+    group = mx.sym.Group(list(levels))
+
+    def infer(height: int, width: int) -> list[tuple[int, int]]:
+        _, shapes, _ = group.infer_shape(data=(1, 3, height, width))
+        return [shape[2:] for shape in shapes]
+
+    return fit_feature_maps(infer, name)
+
+
+def _check_network(net) -> str:
+    """Return the name of a network's type, if it is of the right kind."""
+    name = type(net).__name__
+    for attribute in ("features", "rpn"):
+        if not hasattr(net, attribute):
+            raise ValueError(f"net must be a Faster R-CNN network, but {name} has no `{attribute}`")
+    return name
+
+
+def anchor_levels(net, multi_stage: bool) -> tuple[Level, ...]:
+    """Return the anchor lattice of every level of a network.
+
+    Parameters
+    ----------
+    net : gluoncv.model_zoo.FasterRCNN or a subclass
+        Need not be initialized.
+    multi_stage : bool
+        Whether the network has one anchor generator per level (FPN).
+
+    Raises
+    ------
+    ValueError
+        If the network and ``multi_stage`` disagree, or the anchors are not a lattice.
+    """
+    _check_network(net)
+    generator = net.rpn.anchor_generator
+    several = not hasattr(generator, "anchors")
+    if several != bool(multi_stage):
+        raise ValueError(
+            f"multi_stage must be {several} for this {type(net).__name__}, which has "
+            f"{'an anchor generator per level' if several else 'one anchor generator'}, but got "
+            f"{multi_stage}"
+        )
+    return tuple(_read_level(one.anchors) for one in (generator if several else [generator]))
+
+
+def _read_level(parameter) -> Level:
+    """Read the lattice off the constant (1, 1, H, W, 4A) an anchor generator holds."""
+    try:
+        anchors = parameter.list_data()[0]
+    except RuntimeError:  # not initialized
+        anchors = parameter.value
+    anchors = anchors.asnumpy()[0, 0]
+    height, width = anchors.shape[:2]
+    anchors = anchors.reshape(height, width, -1, 2, 2)  # (H, W, A, corner, axis)
+    x, y = anchors[:1, :, :, :, 0], anchors[:, :1, :, :, 1]
+    steps = np.concatenate([np.diff(x, axis=1).ravel(), np.diff(y, axis=0).ravel()])
+    stride = float(np.round(steps.mean())) if steps.size else 0.0
+    if (
+        stride <= 0
+        or np.abs(steps - stride).max() > 1e-3 * stride
+        or not (anchors[..., 0] == x).all()
+        or not (anchors[..., 1] == y).all()
+    ):
+        raise ValueError(
+            f"the anchors of {parameter.name} must be a lattice, the same boxes repeated every "
+            f"stride pixels, but they are not"
+        )
+    base = anchors[0, 0].reshape(-1, 4)
+    return Level(base, stride, x[0].transpose(1, 0, 2), y[:, 0].transpose(1, 0, 2))

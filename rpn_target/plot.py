@@ -1,0 +1,183 @@
+"""Looking at targets: `plot_targets`, for notebooks."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .anchors import AnchorLattice
+from .boxes import check_boxes, intersection_over_union
+from .network import anchor_levels
+from .targets import CLS_NEGATIVE, CLS_POSITIVE
+
+__all__ = ["plot_targets"]
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the train transforms
+
+
+def plot_targets(
+    image, bbox, targets, ax=None, anchors=None, class_names=None, mean=MEAN, std=STD,
+    linewidth=2, fontsize=9,
+):  # fmt: skip
+    """Draw the RPN targets of an image: its objects, and the anchors kept for them.
+
+    Objects are white, or red and dashed if no kept positive anchor stands for them. Positives are
+    blue, negatives gray.
+
+    Parameters
+    ----------
+    image : NDArray or np.ndarray
+        The image as the network sees it: of shape (H, W, 3) and in [0, 255], or (3, H, W) and
+        normalized, as the train transforms return it.
+    bbox : NDArray or np.ndarray of shape (M, 4+)
+        Ground-truth corner boxes in pixels of that image. A fifth column is the class.
+    targets : (cls_target, box_target, box_mask)
+        As `RPNTargetGenerator` returns them, or the train transforms (one array per level).
+    ax : matplotlib.axes.Axes, optional
+        Where to draw; by default in a new figure.
+    anchors : network, NDArray or np.ndarray of shape (N, 4), optional
+        Where the anchors are: the network that the targets were made for, or their corner boxes.
+        Without them, which only goes with one array per level, kept anchors are dots at the
+        cells they belong to, and it is not known which object they stand for.
+    class_names : sequence of str, optional
+        To name the objects with.
+    mean, std : sequence of 3 floats
+        Of the normalization to undo.
+    linewidth, fontsize : float
+        Of the objects, in points.
+
+    Returns
+    -------
+    matplotlib.axes.Axes
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit together; the message names what was expected.
+
+    Examples
+    --------
+    >>> transform = rpn_target.FasterRCNNTrainTransform(600, 1000, net)    # doctest: +SKIP
+    >>> img, bbox, *targets = transform(*dataset[0])                       # doctest: +SKIP
+    >>> rpn_target.plot_targets(img, bbox, targets, anchors=net)           # doctest: +SKIP
+    """
+    picture = _picture(_numpy(image), mean, std)
+    label = np.asarray(_numpy(bbox))
+    label = label.reshape(-1, 4) if label.size == 0 else label
+    boxes = check_boxes(label[:, :4])
+    cls_target, shapes = _cls_target(targets)
+    positives = np.flatnonzero(cls_target == CLS_POSITIVE)
+    negatives = np.flatnonzero(cls_target == CLS_NEGATIVE)
+
+    # Only here: matplotlib takes a while to import, and training does not need it.
+    from .report.drawing import COLORS, draw_anchors, draw_objects, draw_picture
+
+    if ax is None:
+        from matplotlib import pyplot as plt
+
+        ax = plt.figure().add_subplot(1, 1, 1)
+    draw_picture(ax, picture)
+    missing = np.zeros(len(boxes), bool)
+    kinds = (("negative", negatives), ("positive", positives))
+    if anchors is None:
+        centers = _centers(shapes, picture)
+        for kind, number in kinds:
+            ax.scatter(*centers[number].T, s=12 if kind == "positive" else 4, c=COLORS[kind])
+    else:
+        corners = _corners(anchors, len(cls_target), shapes)
+        for kind, number in kinds:
+            draw_anchors(ax, corners(number), kind)
+        missing = _missing(corners(positives), boxes)
+    names = _names(label, class_names)
+    draw_objects(
+        ax, boxes,
+        [f"{name} (no anchor)".strip() if no else name for name, no in zip(names, missing)],
+        [COLORS["never" if no else "object"] for no in missing],
+        missing, linewidth, fontsize,
+    )  # fmt: skip
+    ax.set_title(f"{len(positives)} positive, {len(negatives)} negative anchors kept")
+    return ax
+
+
+def _picture(image: np.ndarray, mean, std) -> np.ndarray:
+    """Return an image as (H, W, 3), uint8."""
+    if image.ndim != 3 or 3 not in (image.shape[0], image.shape[2]):
+        raise ValueError(f"image must be (H, W, 3) or (3, H, W), but its shape is {image.shape}")
+    if image.shape[2] != 3:
+        image = image.transpose(1, 2, 0) * np.asarray(std) + np.asarray(mean)
+        image = np.round(image * 255)
+    return np.clip(image, 0, 255).astype(np.uint8)
+
+
+def _cls_target(targets):
+    """Return the codes (N,) of all anchors, and each level's (rows, columns, A) if known."""
+    if not isinstance(targets, (tuple, list)) or len(targets) != 3:
+        raise ValueError(
+            "targets must be (cls_target, box_target, box_mask), as RPNTargetGenerator or a train "
+            f"transform returns them, but got {type(targets).__name__} of length {np.size(targets)}"
+        )
+    cls_target = targets[0]
+    if not isinstance(cls_target, (tuple, list)):
+        return np.ravel(_numpy(cls_target)), None
+    levels = [_numpy(level) for level in cls_target]
+    if any(level.ndim != 3 for level in levels):
+        raise ValueError(
+            "cls_target must hold one array (rows, columns, A) per level, but their shapes are "
+            f"{[level.shape for level in levels]}"
+        )
+    return np.concatenate([level.ravel() for level in levels]), [level.shape for level in levels]
+
+
+def _corners(anchors, count: int, shapes):
+    """Return a function from anchor numbers to corner boxes."""
+    if hasattr(anchors, "rpn"):
+        if shapes is None:
+            raise ValueError(
+                "anchors must be an array of shape (N, 4) where targets are not one array per "
+                "level, but got a network"
+            )
+        levels = anchor_levels(anchors, not hasattr(anchors.rpn.anchor_generator, "anchors"))
+        if [shape[2] for shape in shapes] != [level.anchors_per_cell for level in levels]:
+            raise ValueError(
+                f"targets must fit the network, with {[one.anchors_per_cell for one in levels]} "
+                f"anchors per cell, but their shapes are {shapes}"
+            )
+        return AnchorLattice(levels, [shape[:2] for shape in shapes]).corners
+    array = _numpy(anchors)
+    if array.size != 4 * count:
+        raise ValueError(f"anchors must have shape ({count}, 4), but it is {array.shape}")
+    return array.reshape(-1, 4).__getitem__
+
+
+def _centers(shapes, picture: np.ndarray) -> np.ndarray:
+    """Return the middle (N, 2) of each anchor's cell."""
+    if shapes is None:
+        raise ValueError("anchors must be given where targets are not one array per level")
+    size = picture.shape[1::-1]
+    centers = []
+    for rows, columns, depth in shapes:
+        # The smallest power of 2 at which the cells cover the image.
+        stride = 2 ** np.ceil(np.log2(max(size[0] / columns, size[1] / rows)))
+        row, column, _ = np.indices((rows, columns, depth)).reshape(3, -1)
+        centers.append((np.stack([column, row], axis=1) + 0.5) * stride)
+    return np.concatenate(centers)
+
+
+def _missing(corners: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Tell which objects (M,) no positive anchor stands for: each stands for its best match."""
+    missing = np.ones(len(boxes), bool)
+    if len(corners) and len(boxes):
+        columns = np.asarray(corners, np.float32).T[:, :, None]
+        missing[intersection_over_union(columns, boxes.T[:, None]).argmax(axis=1)] = False
+    return missing
+
+
+def _numpy(array) -> np.ndarray:
+    """Return an NDArray, or anything numpy takes, as a numpy array."""
+    return array.asnumpy() if hasattr(array, "asnumpy") else np.asarray(array)
+
+
+def _names(label: np.ndarray, class_names) -> list:
+    """Return what to write at each box."""
+    if class_names is None or label.shape[1] < 5:
+        return [""] * len(label)
+    return [str(class_names[int(number)]) for number in label[:, 4]]

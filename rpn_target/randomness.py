@@ -1,0 +1,172 @@
+"""Randomness: where flips, sizes and samples are drawn from.
+
+By default that is numpy's global state and Python's ``random``, call by call as GluonCV draws, so
+that results are equal. Anything else is a *stream* of its own:
+
+============================ =====================================================================
+``rng``                      draws
+============================ =====================================================================
+``None``                     as GluonCV, from ``np.random`` and ``random``
+``np.random.RandomState``    as GluonCV, all from that state
+``np.random.Generator``      from that generator, the kept anchors directly (fast)
+``int``                      likewise, from a stream of its own in every process: workers never
+                             repeat each other or their parent
+============================ =====================================================================
+
+A RandomState or Generator is copied into forked workers as it is, so that they do repeat each
+other; give an ``int``, or use `rpn_target.seeded_loader`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import numbers
+import os
+import random
+
+import numpy as np
+
+__all__ = ["GlobalDraws", "as_draws", "sample_generator"]
+
+
+def as_draws(rng):
+    """Return the object to draw from: one with ``kept``, ``flip`` and ``integer``.
+
+    Raises
+    ------
+    TypeError
+        If ``rng`` is none of the kinds above.
+    ValueError
+        If it is a negative number.
+    """
+    if rng is None:
+        return GlobalDraws()
+    if isinstance(rng, np.random.RandomState):
+        return _StateDraws(rng)
+    if isinstance(rng, np.random.Generator):
+        return _GeneratorDraws(rng)
+    if isinstance(rng, numbers.Integral) and not isinstance(rng, bool):
+        if rng < 0:
+            raise ValueError(f"rng must be at least 0 where it is a number, but got {rng}")
+        return _ProcessDraws(int(rng))
+    raise TypeError(
+        "rng must be None, a whole number, np.random.RandomState or np.random.Generator, but got "
+        f"{rng!r}"
+    )
+
+
+def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
+    """Return the generator of one sample of one epoch, the same wherever it is made.
+
+    Philox is counter-based: seed, epoch and index go straight into its key and counter, so that
+    no two of them share a draw.
+    """
+    # As uint64 from the start: a list with both small and large numbers would become float64.
+    counter = np.array([0, 0, epoch, index], np.uint64)
+    return np.random.Generator(np.random.Philox(key=seed, counter=counter))
+
+
+class _StateDraws:
+    """Draws from a RandomState, in GluonCV's order."""
+
+    def __init__(self, state):
+        self._state = state
+
+    def kept(self, count: int, quota: int) -> np.ndarray:
+        """Draw at most ``quota`` of ``count`` ranks, without replacement."""
+        if count <= quota:
+            return np.arange(count)
+        # GluonCV draws the surplus with `choice(..., size=count - quota, replace=False)`, which
+        # takes the head of a permutation. The kept ones are its tail.
+        return self._state.permutation(count)[count - quota :]
+
+    def flip(self, probability: float) -> bool:
+        """Draw whether to flip horizontally."""
+        self._state.random_sample()  # GluonCV first draws for a vertical flip of probability 0
+        return bool(self._state.choice([False, True], p=[1 - probability, probability]))
+
+    def integer(self, low: int, high: int) -> int:
+        """Draw a whole number in [low, high]."""
+        return int(self._state.randint(low, high + 1))
+
+
+class GlobalDraws(_StateDraws):
+    """Draws from numpy's global state and Python's ``random``, as GluonCV does."""
+
+    def __init__(self):
+        super().__init__(np.random)
+
+    def integer(self, low: int, high: int) -> int:
+        """Draw a whole number in [low, high]."""
+        return random.randint(low, high)
+
+    def __reduce__(self):
+        return GlobalDraws, ()  # the state is a module, which does not pickle
+
+
+class _GeneratorDraws:
+    """Draws from a Generator."""
+
+    def __init__(self, generator: np.random.Generator):
+        self._generator = generator
+
+    def kept(self, count: int, quota: int) -> np.ndarray:
+        """Draw at most ``quota`` of ``count`` ranks, without replacement."""
+        if count <= quota:
+            return np.arange(count)
+        return self._generator.choice(count, quota, replace=False, shuffle=False)
+
+    def flip(self, probability: float) -> bool:
+        """Draw whether to flip horizontally."""
+        return bool(self._generator.random() < probability)
+
+    def integer(self, low: int, high: int) -> int:
+        """Draw a whole number in [low, high]."""
+        return int(self._generator.integers(low, high, endpoint=True))
+
+
+class _ProcessDraws:
+    """Draws from a Generator that every process makes for itself."""
+
+    def __init__(self, seed: int):
+        self._seed = seed
+        self._home = _process()
+        self._made = {}  # by process: a fork inherits its parent's, and leaves it alone
+
+    def __getstate__(self):
+        return {**self.__dict__, "_made": {}}
+
+    def _here(self) -> _GeneratorDraws:
+        process = _process()
+        draws = self._made.get(process)
+        if draws is None:
+            sequence = np.random.SeedSequence(self._seed, spawn_key=self._key(process))
+            draws = _GeneratorDraws(np.random.default_rng(sequence))
+            # Atomic: of threads that come here at once, all get the one that was first.
+            draws = self._made.setdefault(process, draws)
+        return draws
+
+    def _key(self, process) -> tuple[int, ...]:
+        if process == self._home:
+            return ()
+        number, place = process
+        # The place in the tree of processes is the same in every run, unlike the number, which
+        # is needed only where a process was forked without multiprocessing.
+        return (1, *place) if place != self._home[1] else (2, number)
+
+    def kept(self, count: int, quota: int) -> np.ndarray:
+        """Draw at most ``quota`` of ``count`` ranks, without replacement."""
+        return self._here().kept(count, quota)
+
+    def flip(self, probability: float) -> bool:
+        """Draw whether to flip horizontally."""
+        return self._here().flip(probability)
+
+    def integer(self, low: int, high: int) -> int:
+        """Draw a whole number in [low, high]."""
+        return self._here().integer(low, high)
+
+
+def _process() -> tuple[int, tuple[int, ...]]:
+    """Return this process's number, and its place in the tree of multiprocessing's processes."""
+    return os.getpid(), tuple(multiprocessing.current_process()._identity)

@@ -1,0 +1,103 @@
+"""The numbers that GluonCV's networks make their anchors from."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, Sequence
+
+import numpy as np
+
+from ..anchors import Level, base_boxes
+
+__all__ = ["Recipe", "recipe_of"]
+
+BASE_SIZE = 16  # of all networks in GluonCV's model zoo
+# What people write down as aspect ratios, to be tried where only the rounded boxes are known.
+PLAIN_RATIOS = np.unique([k / 20 for k in range(1, 101)] + [1 / k for k in range(1, 11)])
+
+
+class Recipe(NamedTuple):
+    """What GluonCV's networks take to make their anchors."""
+
+    strides: tuple
+    base_size: float
+    scales: tuple
+    """One tuple of scales per level."""
+    ratios: tuple
+    """Height over width, the same at every level."""
+
+    def levels(self) -> list[Level]:
+        """Return the lattice of every level."""
+        return [
+            Level(base_boxes(stride, self.base_size, self.ratios, scales), stride)
+            for stride, scales in zip(self.strides, self.scales)
+        ]
+
+    def options(self) -> list[str]:
+        """Return the recipe as command-line options with their values."""
+        one_level = len(self.strides) == 1
+        scales = [
+            (" " if one_level else ",").join(f"{s:g}" for s in level) for level in self.scales
+        ]
+        ratios = " ".join(f"{ratio:g}" for ratio in self.ratios)
+        strides = " ".join(f"{stride:g}" for stride in self.strides)
+        return [
+            f"--strides {strides}", f"--scales {' '.join(scales)}", f"--ratios {ratios}",
+            f"--base-size {self.base_size:g}",
+        ]  # fmt: skip
+
+    def arguments(self) -> str:
+        """Return the recipe as command-line arguments."""
+        return " ".join(self.options())
+
+    def keywords(self) -> str:
+        """Return the recipe as keyword arguments of GluonCV's networks."""
+        scales = [level if len(level) > 1 else level[0] for level in self.scales]
+        several = len(self.strides) > 1
+        return (
+            f"strides={self.strides if several else self.strides[0]}, "
+            f"base_size={self.base_size:g}, scales={tuple(scales) if several else self.scales[0]}, "
+            f"ratios={self.ratios}"
+        )
+
+
+def recipe_of(levels: Sequence[Level]) -> Recipe | None:
+    """Return a recipe that makes exactly these anchors, or None if none is found."""
+    scales, ratios = [], None
+    for level in levels:
+        sides = level.base[:, 2:] - level.base[:, :2] + 1
+        shapes = sides[:, 1] / sides[:, 0]
+        # Ratios are outermost: the first run of boxes with one shape has every scale once.
+        count = int(np.flatnonzero(np.append(np.abs(shapes / shapes[0] - 1) > 1e-6, True))[0])
+        if len(sides) % count:
+            return None
+        found = tuple(_plain_ratio(level.stride, side) for side in sides[::count])
+        if None in found or (ratios is not None and found != ratios):
+            return None
+        ratios = found
+        width = np.round(np.sqrt(level.stride**2 / ratios[0]))
+        scale = sides[:count, 0] / width * level.stride / BASE_SIZE
+        scales.append(tuple(plain(value) for value in scale.tolist()))
+    strides = tuple(plain(level.stride) for level in levels)
+    recipe = Recipe(strides, BASE_SIZE, tuple(scales), tuple(plain(r) for r in ratios))
+    same = all(
+        one.base.shape == other.base.shape and np.allclose(one.base, other.base, atol=1e-3)
+        for one, other in zip(recipe.levels(), levels)
+    )
+    return recipe if same else None
+
+
+def _plain_ratio(stride: float, side: np.ndarray) -> float | None:
+    """Return the plainest ratio that gives this shape once its sides are whole pixels."""
+    widths = np.round(np.sqrt(stride**2 / PLAIN_RATIOS))
+    heights = np.round(widths * PLAIN_RATIOS)
+    fits = np.flatnonzero(np.abs(heights * side[0] / (widths * side[1]) - 1) < 1e-6)
+    if not len(fits):
+        return None
+    digits = [len(f"{PLAIN_RATIOS[place]:g}") for place in fits]
+    return float(PLAIN_RATIOS[fits[int(np.argmin(digits))]])
+
+
+def plain(value: float):
+    """Return a number rounded to 6 digits, without a fraction where it has none."""
+    value = round(value, 6)
+    return int(value) if value == int(value) else value

@@ -1,0 +1,158 @@
+"""The report for a terminal."""
+
+from __future__ import annotations
+
+from .rows import (
+    border_line,
+    coverage_rows,
+    headline,
+    kept_rows,
+    object_row,
+    plural,
+    remarks,
+    shape_rows,
+    sides,
+    size_groups,
+    suggestion_line,
+    suggestion_rows,
+    worst_classes,
+)
+from .tally import BINS
+
+__all__ = ["report_text", "table"]
+
+CLASSES = 30  # shown, worst first
+OBJECTS = 10
+BAR = 40  # characters
+
+
+def report_text(figures: dict) -> str:
+    """Return the report as lines of text."""
+    parts = [
+        _head(figures), _coverage(figures), _worst(figures), _distribution(figures),
+        _images(figures), _shapes(figures), _skipped(figures), _suggestion(figures),
+    ]  # fmt: skip
+    return "\n\n".join(part for part in parts if part)
+
+
+def table(rows, indent: str = "  ") -> str:
+    """Return rows of strings as aligned columns: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(*rows)]
+    lines = []
+    for first, *others in rows:
+        cells = [first.ljust(widths[0])]
+        cells += [cell.rjust(width) for cell, width in zip(others, widths[1:])]
+        lines.append((indent + "  ".join(cells)).rstrip())
+    return "\n".join(lines)
+
+
+def _head(figures: dict) -> str:
+    anchors = figures["anchors"]
+    settings = figures["settings"]
+    levels = anchors["levels"]
+    lines = [
+        f"Dataset   {figures['dataset']}",
+        f"Anchors   {anchors['title']}",
+    ]
+    if anchors["arguments"]:
+        lines.append(f"          {anchors['arguments']}")
+    lines += [
+        f"          {plural(len(levels), 'level')}, "
+        f"{'/'.join(str(level['anchors_per_cell']) for level in levels)} anchors per cell",
+        f"Images    resized to a shorter side of {sides(anchors['short'])}, "
+        f"the longer one at most {anchors['max_size']}",
+        f"Rule      positive from {settings['pos_iou_thresh']:g}, negative below "
+        f"{settings['neg_iou_thresh']:g}; {settings['num_sample']} sampled, at most "
+        f"{settings['max_positives']} of them positive",
+        "",
+        *headline(figures),
+    ]
+    return "\n".join(lines)
+
+
+def _coverage(figures: dict) -> str:
+    if not figures["objects"]["all"]["objects"]:
+        return ""
+    sizes = size_groups(figures)
+    classes = worst_classes(figures)
+    rows = coverage_rows(figures, sizes + classes[:CLASSES])
+    rows.insert(1 + len(sizes), ["by class, worst first"] + [""] * (len(rows[0]) - 1))
+    rows.insert(2, ["by size (COCO's)"] + [""] * (len(rows[0]) - 1))
+    for row in rows[3:]:
+        if row[1]:
+            row[0] = f"  {row[0]}"
+    lines = ["Objects by the IoU of their best anchor", table(rows)]
+    if len(classes) > CLASSES:
+        lines.append(f"  ... and {len(classes) - CLASSES} more classes (see --json or --html)")
+    lines += [
+        "",
+        "  forced: the best anchor is positive only because it is the object's best",
+        "  crowded: it would do, but all of the object's anchors stand for neighbors",
+        "  border: below that, but an anchor that crosses the image border would be at or above "
+        f"{figures['settings']['pos_iou_thresh']:g}",
+    ]
+    return "\n".join(lines)
+
+
+def _worst(figures: dict) -> str:
+    never = [poor for poor in figures["worst_objects"] if poor["status"] == "never"]
+    count = figures["objects"]["all"]["never"]
+    if not never:
+        return ""
+    rows = [["class", "image", "index", "size", "best IoU"]]
+    rows += [object_row(poor) for poor in never[:OBJECTS]]
+    more = f"\n  ... and {count - OBJECTS:,} more" if count > OBJECTS else ""
+    return f"Never learned, lowest IoU first\n{table(rows)}{more}"
+
+
+def _distribution(figures: dict) -> str:
+    histogram = figures["objects"]["all"]["best_iou_histogram"]
+    if not sum(histogram):
+        return ""
+    rows = []
+    pairs = [sum(histogram[start : start + 2]) for start in range(0, BINS, 2)]
+    for place, count in enumerate(pairs):
+        low, high = 2 * place / BINS, 2 * (place + 1) / BINS
+        bar = "#" * -(-BAR * count // max(pairs))
+        rows.append(f"  {low:.1f} to {high:.1f}  {count:>7,}  {bar}".rstrip())
+    return "\n".join(["Best IoU of the objects", *rows])
+
+
+def _images(figures: dict) -> str:
+    lines = [
+        "Anchors for training", table(kept_rows(figures)),
+        f"  {figures['images']['ignored_mean']:,.0f} per image in the ignore band (mean)",
+    ]  # fmt: skip
+    return "\n".join(lines + [f"  {line}" for line in remarks(figures)])
+
+
+def _shapes(figures: dict) -> str:
+    lines = ["Anchor shapes (positives before sampling)", table(shape_rows(figures))]
+    return "\n".join([*lines, f"  {border_line(figures)}"])
+
+
+def _skipped(figures: dict) -> str:
+    skipped = figures["skipped"]
+    if not skipped:
+        return ""
+    lines = [f"  {one['image']}: {one['reason']}" for one in skipped[:OBJECTS]]
+    if figures["images"]["skipped"] > OBJECTS:
+        lines.append(f"  ... and {figures['images']['skipped'] - OBJECTS:,} more")
+    return "\n".join(["Skipped", *lines])
+
+
+def _suggestion(figures: dict) -> str:
+    suggestion = figures.get("suggestion")
+    if not suggestion:
+        return ""
+    lines = [f"Suggestion: {suggestion_line(suggestion)}", table(suggestion_rows(suggestion))]
+    if suggestion["better"]:
+        lines += [
+            f"  before  {suggestion['before']['arguments']}",
+            f"  after   {suggestion['after']['arguments']}",
+            f"  in GluonCV: {suggestion['after']['keywords']}",
+        ]
+    else:
+        lines.append("  No better scales and ratios were found: keep what you have.")
+        lines.append(f"  tried   {suggestion['after']['arguments']}")
+    return "\n".join(lines)

@@ -1,0 +1,128 @@
+"""What the user may choose about RPN targets, checked once."""
+
+from __future__ import annotations
+
+import numbers
+from dataclasses import dataclass
+from typing import Sequence
+
+import numpy as np
+
+__all__ = ["LOW_QUALITY_MATCHES", "TargetSettings", "check_image_settings"]
+
+LOW_QUALITY_MATCHES = ("gluoncv", "keep", "drop")
+
+
+@dataclass(frozen=True)
+class TargetSettings:
+    """Settings of assignment, sampling and encoding, under GluonCV's names.
+
+    Parameters
+    ----------
+    num_sample : int
+        How many anchors of an image to keep at most, positives and negatives together.
+    pos_iou_thresh, neg_iou_thresh : float
+        An anchor is positive from the first on and negative below the second.
+    pos_ratio : float
+        At most ``int(round(num_sample * pos_ratio))`` of the kept anchors are positive.
+    stds : sequence of 4 floats
+        Box targets are divided by these.
+    allowed_border : float
+        How many pixels a valid anchor may stick out of the image.
+    low_quality_matches : {"gluoncv", "keep", "drop"}
+        What becomes of the best anchors of a box that are below ``pos_iou_thresh``. "gluoncv":
+        positive from ``neg_iou_thresh`` on, negative below. "keep": positive wherever they share
+        some area with the box (Faster R-CNN, section 3.1.2; detectron2). "drop": as any other.
+    ignore_iof_thresh : float
+        An anchor is in an ignored region if at least this share of its area is.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is not of its kind or out of range. The message names it.
+    """
+
+    num_sample: int = 256
+    pos_iou_thresh: float = 0.7
+    neg_iou_thresh: float = 0.3
+    pos_ratio: float = 0.5
+    stds: Sequence[float] = (1.0, 1.0, 1.0, 1.0)
+    allowed_border: float = 0
+    low_quality_matches: str = "gluoncv"
+    ignore_iof_thresh: float = 0.5
+
+    def __post_init__(self):
+        if isinstance(self.num_sample, bool) or not isinstance(self.num_sample, numbers.Integral):
+            raise TypeError(f"num_sample must be a whole number, but got {self.num_sample!r}")
+        if self.num_sample < 0:
+            raise ValueError(f"num_sample must be at least 0, but got {self.num_sample}")
+        for name in ("pos_iou_thresh", "neg_iou_thresh", "pos_ratio"):
+            value = _real(name, getattr(self, name))
+            if not 0 <= value <= 1:
+                raise ValueError(f"{name} must be in [0, 1], but got {value}")
+        if self.neg_iou_thresh > self.pos_iou_thresh:
+            raise ValueError(
+                "neg_iou_thresh must not exceed pos_iou_thresh, but got "
+                f"{self.neg_iou_thresh} > {self.pos_iou_thresh}"
+            )
+        stds = tuple(_real("stds", value) for value in np.asarray(self.stds).ravel().tolist())
+        if len(stds) != 4 or not all(0 < value < float("inf") for value in stds):
+            raise ValueError(f"stds must be 4 finite numbers above 0, but got {self.stds}")
+        object.__setattr__(self, "stds", stds)
+        if not _real("allowed_border", self.allowed_border) >= 0:
+            raise ValueError(f"allowed_border must be at least 0, but got {self.allowed_border}")
+        if self.low_quality_matches not in LOW_QUALITY_MATCHES:
+            raise ValueError(
+                f"low_quality_matches must be one of {', '.join(LOW_QUALITY_MATCHES)}, but got "
+                f"{self.low_quality_matches!r}"
+            )
+        if not 0 < _real("ignore_iof_thresh", self.ignore_iof_thresh) <= 1:
+            raise ValueError(
+                f"ignore_iof_thresh must be in (0, 1], but got {self.ignore_iof_thresh}"
+            )
+
+    @property
+    def max_positives(self) -> int:
+        """The quota of positives, rounded as GluonCV rounds it (half to even)."""
+        return int(round(self.num_sample * self.pos_ratio))
+
+
+def _real(name: str, value) -> float:
+    if isinstance(value, bool) or not isinstance(value, (numbers.Real, np.number)):
+        raise TypeError(f"{name} must be a real number, but got {value!r}")
+    return float(value)
+
+
+def check_image_settings(short, max_size, mean, std, flip_p: float) -> None:
+    """Check what a transform is told about the image.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is not of its kind or out of range. The message names it.
+    """
+    sides = short if isinstance(short, (tuple, list)) else (short, short)
+    numbers_only = all(_is_side(side) for side in sides)
+    if len(sides) != 2 or not numbers_only or sides[0] > sides[1]:
+        raise ValueError(
+            f"short must be a number of pixels above 0, or a range of two, but got {short!r}"
+        )
+    if not _is_side(max_size):
+        raise ValueError(f"max_size must be a number of pixels above 0, but got {max_size!r}")
+    for name, value in (("mean", mean), ("std", std)):
+        array = np.asarray(value)
+        if (
+            array.dtype.kind not in "fiu"
+            or array.size not in (1, 3)
+            or not np.isfinite(array).all()
+        ):
+            raise ValueError(f"{name} must be 3 finite numbers, but got {value!r}")
+    if (np.asarray(std) == 0).any():
+        raise ValueError(f"std must be 3 numbers other than 0, but got {std!r}")
+    if not 0 <= _real("flip_p", flip_p) <= 1:
+        raise ValueError(f"flip_p must be in [0, 1], but got {flip_p}")
+
+
+def _is_side(value) -> bool:
+    is_number = isinstance(value, (numbers.Real, np.number)) and not isinstance(value, bool)
+    return is_number and 0 < value < float("inf")

@@ -1,0 +1,276 @@
+"""The swap: this package's classes in the places where GluonCV keeps its own.
+
+A *place* is a name in a module. GluonCV defines the six classes in three modules; ours go there,
+so that whoever imports them later gets ours, and into every module that holds one of them
+already, under whatever name, such as a script that imported it. Undoing the swap puts GluonCV's
+back in all of these, and where they were imported in the meantime.
+
+Out of reach are copies that are not names in a module: a class kept in a list or an attribute, a
+subclass, an object made before the swap. They stay GluonCV's and go on working.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import sys
+import threading
+import types
+from typing import Iterator, NamedTuple
+
+from .batchify import FasterRCNNTrainBatchify, MaskRCNNTrainBatchify
+from .blocks import RPNTargetGenerator, RPNTargetSampler
+from .mask_transform import MaskRCNNTrainTransform
+from .transform import FasterRCNNTrainTransform
+
+__all__ = ["Place", "Swap", "install", "uninstall"]
+
+PACKAGE = __name__.rpartition(".")[0]
+
+# Where GluonCV defines a class, its name there, and which of ours takes the place.
+DEFINITIONS = (
+    ("gluoncv.data.batchify", "FasterRCNNTrainBatchify", FasterRCNNTrainBatchify),
+    ("gluoncv.data.batchify", "MaskRCNNTrainBatchify", MaskRCNNTrainBatchify),
+    (
+        "gluoncv.data.transforms.presets.rcnn",
+        "FasterRCNNDefaultTrainTransform",
+        FasterRCNNTrainTransform,
+    ),
+    (
+        "gluoncv.data.transforms.presets.rcnn",
+        "MaskRCNNDefaultTrainTransform",
+        MaskRCNNTrainTransform,
+    ),
+    ("gluoncv.model_zoo.rcnn.rpn.rpn_target", "RPNTargetGenerator", RPNTargetGenerator),
+    ("gluoncv.model_zoo.rcnn.rpn.rpn_target", "RPNTargetSampler", RPNTargetSampler),
+)
+
+
+class GluonCV:
+    """Holds GluonCV's own classes, by name: where pickle finds them during the swap."""
+
+
+def _collect_classes() -> Iterator[tuple[type, type]]:
+    """Fill `GluonCV`, and yield pairs of GluonCV's class and ours."""
+    for module, name, ours in DEFINITIONS:
+        try:
+            theirs = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError):
+            continue  # an old GluonCV
+        setattr(GluonCV, name, theirs)
+        yield theirs, ours
+
+
+# Collected on import, since the one who imports may be a pickle in another process.
+_PAIRS = tuple(_collect_classes())
+_OURS = {id(theirs): ours for theirs, ours in _PAIRS}
+_THEIRS = {id(ours): theirs for theirs, ours in _PAIRS}
+
+
+class Place(NamedTuple):
+    """A name that held GluonCV's class and now holds ours."""
+
+    module: str
+    name: str
+    theirs: type
+    ours: type
+
+
+class Swap:
+    """What `install` did; as a context manager, it is undone at the end of the block.
+
+    Attributes
+    ----------
+    places : tuple of Place
+        Every name that this call of `install` changed; none if there was nothing left to do.
+    """
+
+    def __init__(self, places: tuple[Place, ...], is_outermost: bool):
+        self.places = places
+        self._is_outermost = is_outermost
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the replaced classes, as GluonCV calls them, in alphabetical order."""
+        return tuple(sorted({place.theirs.__name__ for place in self.places}))
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Names of the modules that were changed, in alphabetical order."""
+        return tuple(sorted({place.module for place in self.places}))
+
+    def __str__(self) -> str:
+        if not self.places:
+            return "nothing left to swap"
+        return f"swapped {', '.join(self.classes)} in {', '.join(self.modules)}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self}>"
+
+    def __enter__(self) -> Swap:
+        if not _state.is_installed:  # entered again, or uninstalled in between
+            self.places = install().places
+            self._is_outermost = True
+        return self
+
+    def __exit__(self, *_) -> None:
+        if self._is_outermost:
+            uninstall()
+
+
+class _State:
+    """What `uninstall` has to know."""
+
+    def __init__(self):
+        self.lock = threading.RLock()
+        self.is_installed = False
+        # Places as (id of namespace, name): those that held ours before, and those changed.
+        self.held_before: set[tuple[int, str]] = set()
+        self.changed: set[tuple[int, str]] = set()
+        # (class, attribute, value) to be set again, last first.
+        self.attributes: list[tuple[type, str, object]] = []
+
+
+_state = _State()
+
+
+def install() -> Swap:
+    """Put this package's classes in the places of GluonCV's.
+
+    Can be called at any time, before or after a script's imports, and again, which finds what
+    was missed. `uninstall` undoes it, however often it was called.
+
+    Returns
+    -------
+    Swap
+        What was changed, for printing; and a context manager: ``with rpn_target.install(): ...``
+        undoes the swap at the end of the block, unless it was in place before.
+
+    Raises
+    ------
+    ImportError
+        If the installed GluonCV lacks one of the classes. Nothing is changed then.
+
+    Examples
+    --------
+    >>> import rpn_target
+    >>> from gluoncv.data import batchify
+    >>> with rpn_target.install() as swap:
+    ...     batchify.FasterRCNNTrainBatchify is rpn_target.FasterRCNNTrainBatchify
+    True
+    >>> batchify.FasterRCNNTrainBatchify is rpn_target.FasterRCNNTrainBatchify
+    False
+    >>> len(swap.classes)
+    6
+    """
+    missing = [f"{module}.{name}" for module, name, _ in DEFINITIONS if not hasattr(GluonCV, name)]
+    if missing:
+        raise ImportError(
+            "rpn_target.install() needs GluonCV 0.7 or later, but the installed one has no "
+            f"{', '.join(missing)}"
+        )
+    with _state.lock:
+        is_outermost = not _state.is_installed
+        if is_outermost:
+            _state.held_before = {(id(names), name) for _, names, name in _holders(_THEIRS)}
+            _state.changed = set()
+            _keep_working()
+            _state.is_installed = True
+        places = []
+        for module, names, name in _holders(_OURS):
+            theirs, ours = names[name], _OURS[id(names[name])]
+            names[name] = ours
+            _state.changed.add((id(names), name))
+            places.append(Place(module, name, theirs, ours))
+        return Swap(tuple(places), is_outermost)
+
+
+def uninstall() -> None:
+    """Put GluonCV's own classes back, wherever `install` replaced them.
+
+    Modules that imported them from GluonCV during the swap get them, too. What a module imported
+    from this package stays as it is. Does nothing if nothing is installed.
+    """
+    with _state.lock:
+        if not _state.is_installed:
+            return
+        for module, names, name in _holders(_THEIRS):
+            place = id(names), name
+            if place in _state.held_before:
+                continue
+            if place in _state.changed or not _imports_ours(sys.modules[module], name):
+                names[name] = _THEIRS[id(names[name])]
+        while _state.attributes:
+            setattr(*_state.attributes.pop())
+        _state.is_installed = False
+
+
+def _holders(classes: dict[int, type]) -> list[tuple[str, dict, str]]:
+    """Return module, namespace and name of everything that holds one of the classes, by id.
+
+    This package's own modules are left out.
+    """
+    found, seen = [], set()
+    for module_name, module in list(sys.modules.items()):
+        if module_name == PACKAGE or module_name.startswith(PACKAGE + "."):
+            continue
+        try:
+            # Not vars(module), which would load a lazy one.
+            names = object.__getattribute__(module, "__dict__")
+        except AttributeError:
+            continue
+        if isinstance(names, dict) and id(names) not in seen:
+            seen.add(id(names))
+            found += [
+                (module_name, names, name)
+                for name, value in list(names.items())
+                if id(value) in classes
+            ]
+    return found
+
+
+def _keep_working() -> None:
+    """Let GluonCV's classes work while ours have their names.
+
+    Objects and subclasses of them, made before the swap, need the names for two things. Pickle,
+    by which DataLoader hands the batchify function to its workers, looks a class up by its name.
+    And ``super(RPNTargetGenerator, self).__init__()`` in GluonCV takes the class from the module.
+    """
+    for theirs in _THEIRS.values():
+        name = theirs.__name__
+        _set_attribute(theirs, "__module__", __name__)
+        _set_attribute(theirs, "__qualname__", f"{GluonCV.__name__}.{name}")
+        method = vars(theirs).get("__init__")
+        if isinstance(method, types.FunctionType) and name in method.__code__.co_names:
+            own_names = {**method.__globals__, name: theirs}
+            own = types.FunctionType(
+                method.__code__, own_names, method.__name__, method.__defaults__, method.__closure__
+            )
+            own.__kwdefaults__, own.__doc__ = method.__kwdefaults__, method.__doc__
+            _set_attribute(theirs, "__init__", own)
+
+
+def _set_attribute(class_: type, name: str, value) -> None:
+    _state.attributes.append((class_, name, getattr(class_, name)))
+    setattr(class_, name, value)
+
+
+def _imports_ours(module, name: str) -> bool:
+    """Tell whether a module's source says ``from rpn_target import ...`` for a name.
+
+    Four of our classes are called as GluonCV's are, so a module that got one during the swap may
+    have asked for either. Where there is no source, the answer is no.
+    """
+    try:
+        tree = ast.parse(inspect.getsource(module))
+    except (OSError, TypeError, SyntaxError, ValueError):
+        return False
+    return any(
+        (alias.asname or alias.name) == name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        and not node.level
+        and node.module.split(".")[0] == PACKAGE
+        for alias in node.names
+    )
