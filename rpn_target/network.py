@@ -22,7 +22,7 @@ def feature_map_sizes(net) -> FeatureMapSizes:
     Raises
     ------
     ValueError
-        If the network has no ``features``, or they do not fit the arithmetic.
+        If it is no such network, or its feature maps do not fit the arithmetic.
     """
     name = _check_network(net)
     features = net.features(mx.sym.var(name="data"))
@@ -58,7 +58,7 @@ def anchor_levels(net, multi_stage: bool) -> tuple[Level, ...]:
     Raises
     ------
     ValueError
-        If the network and ``multi_stage`` disagree, or the anchors are not a lattice.
+        If it is no such network, it and ``multi_stage`` disagree, or the anchors are no lattice.
     """
     _check_network(net)
     generator = net.rpn.anchor_generator

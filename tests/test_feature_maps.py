@@ -26,10 +26,10 @@ def infer_function(net):
 
 
 def network(*layers):
-    """Return something with ``features`` like a network of one feature map."""
+    """Return what is looked at of a Faster R-CNN network with one feature map."""
     features = nn.HybridSequential()
     features.add(*layers)
-    return SimpleNamespace(features=features)
+    return SimpleNamespace(features=features, rpn=None)
 
 
 class TestNetworks:
@@ -103,9 +103,17 @@ class TestFit:
 
 
 class TestRefusals:
-    def test_no_levels_to_find(self):
-        with pytest.raises(ValueError, match="net must be a Faster R-CNN network, but object has"):
-            feature_map_sizes(object())
+    @pytest.mark.parametrize(
+        "net, message",
+        [
+            (object(), "but object has no `features`"),
+            (SimpleNamespace(features=None), "but SimpleNamespace has no `rpn`"),  # such as SSD
+        ],
+    )
+    def test_other_networks(self, net, message):
+        for read in (feature_map_sizes, lambda net: anchor_levels(net, False)):
+            with pytest.raises(ValueError, match=f"net must be a Faster R-CNN network, {message}"):
+                read(net)
 
     @pytest.mark.parametrize(
         "infer, message",
@@ -149,7 +157,7 @@ class TestRefusals:
 
         parameter = SimpleNamespace(name="anchor_", list_data=lambda: [mx.nd.array(anchors)])
         generator = SimpleNamespace(anchors=parameter)
-        net = SimpleNamespace(rpn=SimpleNamespace(anchor_generator=generator))
+        net = SimpleNamespace(features=None, rpn=SimpleNamespace(anchor_generator=generator))
         with pytest.raises(ValueError, match="anchors of anchor_ must be a lattice"):
             anchor_levels(net, False)
 
