@@ -17,7 +17,7 @@ PHOTOS_CLASSES = ("coin", "cup", "eye", "nose", "rocket", "saucer", "spoon")
 # (root, splits) where the command line names none.
 DEFAULTS = {
     "photos": (
-        os.path.join(os.path.dirname(os.path.abspath(__file__)), "instances"),
+        os.path.join(os.path.dirname(os.path.abspath(__file__)), "photos"),
         ("instances_photos",),
     ),
     "coco": ("~/.mxnet/datasets/coco", ("instances_train2017",)),

@@ -18,7 +18,7 @@ from numpy.testing import assert_array_equal
 pytest.importorskip("pycocotools")
 
 EXAMPLES = pathlib.Path(__file__).resolve().parent.parent / "examples"
-INSTANCES = EXAMPLES / "instances"
+PHOTOS = EXAMPLES / "photos"
 SCRIPT = EXAMPLES / "train_mask_rcnn.py"
 
 sys.path.insert(0, str(EXAMPLES))
@@ -57,7 +57,8 @@ def losses_in(printed):
 
 
 def test_loads_as_the_readme_says():
-    code = re.search(r"```python\n(.*?)```", (INSTANCES / "README.md").read_text(), re.S).group(1)
+    readme = (PHOTOS / "README.md").read_text()
+    code = re.search(r"## Outlines.*?```python\n(.*?)```", readme, re.S).group(1)
     code += "print(image.shape, label.shape, len(outlines), len(dataset))"
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", f"import rpn_target\n{code}"],
@@ -105,7 +106,7 @@ def test_outlines_fit_their_boxes(dataset):
 
 def test_numbers_in_the_file():
     """What COCO's tools expect: areas and boxes that fit, numbers that count from 1."""
-    content = json.loads((INSTANCES / "annotations" / "instances_photos.json").read_text())
+    content = json.loads((PHOTOS / "annotations" / "instances_photos.json").read_text())
     for key in ("categories", "images", "annotations"):
         assert [entry["id"] for entry in content[key]] == list(range(1, len(content[key]) + 1))
     for entry in content["annotations"]:
@@ -205,7 +206,7 @@ def test_saved_parameters_can_be_trained_on_by_workers(run, tmp_path):
 
 def test_dataset_in_coco_format(run, dataset):
     printed = run(
-        "--dataset", "coco", "--root", INSTANCES, "--splits", "instances_photos",
+        "--dataset", "coco", "--root", PHOTOS, "--splits", "instances_photos",
         "--classes", *dataset.classes, "--iterations", 1,
     )  # fmt: skip
     assert "on 4 images" in printed

@@ -94,7 +94,7 @@ def main():
     from _mask_network import build_mask_network
 
     *parts, ctx = place(args)
-    train_dataset = Photos(os.path.join(EXAMPLES, "instances"), splits=["instances_photos"])
+    train_dataset = Photos(os.path.join(EXAMPLES, "photos"), splits=["instances_photos"])
     net = build_mask_network(Photos.CLASSES, 128, 192, args.batch_size // len(ctx))
     initialize(net, ctx)
     train_data = get_dataloader(
