@@ -9,27 +9,16 @@ from __future__ import annotations
 
 import inspect
 import numbers
-import random
 import traceback
 from typing import NamedTuple
 
-import numpy as np
 from mxnet.gluon.data import DataLoader
 from mxnet.gluon.data.dataloader import default_batchify_fn, default_mp_batchify_fn
 
+from .batch_order import LAST_BATCH, Batches, GivenBatches, Place, Places
 from .randomness import sample_generator
 
 __all__ = ["SeededLoader", "seeded_loader"]
-
-ORDER = 2**64 - 1  # stands for the index where the order of an epoch is drawn
-LAST_BATCH = ("keep", "discard")
-
-
-class Place(NamedTuple):
-    """One sample of one epoch."""
-
-    epoch: int
-    index: int
 
 
 def seeded_loader(
@@ -72,11 +61,13 @@ def seeded_loader(
     sampler : gluon Sampler, optional
         Gives the order of the samples. Like ``batch_sampler``, it may draw from ``np.random`` and
         ``random``: both are seeded while it runs, and put back.
-    last_batch : {"keep", "discard"}
+    last_batch : {"keep", "discard", "rollover"}
         What becomes of samples that do not fill a batch on every rank. "keep": they are shared
         out as evenly as they can be, so that ranks may differ by one sample, and a rank may be
         left without a last batch. "discard": they are left out, so that all ranks make equally
-        many steps.
+        many steps. "rollover": they come first in the next epoch, with the draws of their own, so
+        that all ranks make equally many steps and no sample is lost. An epoch smaller than a
+        batch on every rank may then have no batch at all.
     batch_sampler : gluon Sampler, optional
         Gives whole batches, such as ``gluoncv.data.sampler.SplitSortedBucketSampler``; instead of
         ``batch_size``, ``shuffle``, ``sampler`` and ``last_batch``. Rank r of R takes every R-th
@@ -85,14 +76,15 @@ def seeded_loader(
     batchify_fn : callable, optional
         Makes a batch of samples; by default as in ``DataLoader``.
     rank, num_ranks : int
-        Which part of every epoch is this process's. All ranks together read every sample once.
+        Which part of every epoch is this process's. All ranks together read every sample once
+        (but see ``last_batch``), with the draws it has on one rank alone.
     **kwargs
         Passed on to ``DataLoader``: ``num_workers``, ``thread_pool``, ``prefetch``, ...
 
     Returns
     -------
     SeededLoader
-        A ``DataLoader`` with the attribute ``epoch``.
+        A ``DataLoader`` with the attribute ``epoch``; its length is that of the next epoch.
 
     Raises
     ------
@@ -127,20 +119,20 @@ def seeded_loader(
         if sampler is not None and shuffle:
             raise ValueError("sampler and shuffle exclude each other, but both were given")
         batch_size = _whole("batch_size", batch_size, 1, 2**31)
-        batches = _Batches(len(dataset), batch_size, shuffle, sampler, last_batch)
+        batches = Batches(len(dataset), batch_size, seed, shuffle, sampler, last_batch)
     elif batch_size is not None or shuffle or sampler is not None or last_batch != "keep":
         raise ValueError(
             "batch_sampler excludes batch_size, shuffle, sampler and last_batch; some were given"
         )
     else:
-        batches = _GivenBatches(batch_sampler)
+        batches = GivenBatches(batch_sampler, seed)
     if kwargs.get("auto_reload"):
         raise ValueError("auto_reload must be False: it begins an epoch before it is asked for")
     if batchify_fn is None:
         batchify_fn = default_mp_batchify_fn if kwargs.get("num_workers") else default_batchify_fn
     return SeededLoader(
         _SeededDataset(dataset, transform, seed),
-        batch_sampler=_Places(batches, seed, epoch, rank, num_ranks),
+        batch_sampler=Places(batches, epoch, rank, num_ranks),
         batchify_fn=_Batchify(batchify_fn),
         **kwargs,
     )
@@ -226,85 +218,6 @@ class _SeededDataset:
             return _Sample(place, value)
         except Exception as error:  # whatever it is, the caller should know the sample
             return _Failure(error, f"sample {place.index} of epoch {place.epoch}")
-
-
-class _Places:
-    """The batch sampler: batches of `Place` for one rank, a new epoch each time."""
-
-    def __init__(self, batches, seed: int, epoch: int, rank: int, num_ranks: int):
-        self.epoch = epoch
-        self._batches = batches
-        self._seed = seed
-        self._rank = rank
-        self._num_ranks = num_ranks
-
-    def __len__(self) -> int:
-        return self._batches.count(self._rank, self._num_ranks)
-
-    def __iter__(self):
-        # Not a generator: the epoch counts when the loader asks, not when it reads.
-        epoch, self.epoch = self.epoch, self.epoch + 1
-        draws = sample_generator(self._seed, epoch, ORDER)
-        batches = self._batches.of_rank(draws, self._rank, self._num_ranks)
-        return iter([[Place(epoch, int(index)) for index in batch] for batch in batches])
-
-
-class _Batches:
-    """Batches of consecutive samples of a drawn or given order."""
-
-    def __init__(self, size: int, batch_size: int, shuffle: bool, sampler, last_batch: str):
-        self._size = size if sampler is None else len(sampler)
-        self._batch_size = batch_size
-        self._shuffle = shuffle
-        self._sampler = sampler
-        self._keep = last_batch == "keep"
-
-    def count(self, rank: int, num_ranks: int) -> int:
-        """Return the number of batches of a rank."""
-        full, rest = divmod(self._size, self._batch_size * num_ranks)
-        return full + (self._keep and rest > rank)
-
-    def of_rank(self, draws: np.random.Generator, rank: int, num_ranks: int) -> list:
-        """Return the batches of a rank in an epoch."""
-        order = self._order(draws)
-        together = self._batch_size * num_ranks
-        full = len(order) // together * together
-        batches = list(order[:full].reshape(-1, num_ranks, self._batch_size)[:, rank])
-        rest = np.array_split(order[full:], num_ranks)[rank]
-        return [*batches, rest] if self._keep and len(rest) else batches
-
-    def _order(self, draws: np.random.Generator) -> np.ndarray:
-        if self._sampler is not None:
-            return np.asarray(_with_seeded_globals(draws, lambda: list(self._sampler)), np.int64)
-        return draws.permutation(self._size) if self._shuffle else np.arange(self._size)
-
-
-class _GivenBatches:
-    """Batches of somebody else's batch sampler."""
-
-    def __init__(self, batch_sampler):
-        self._batch_sampler = batch_sampler
-
-    def count(self, rank: int, num_ranks: int) -> int:
-        """Return the number of batches of a rank."""
-        return len(range(rank, len(self._batch_sampler), num_ranks))
-
-    def of_rank(self, draws: np.random.Generator, rank: int, num_ranks: int) -> list:
-        """Return the batches of a rank in an epoch."""
-        return _with_seeded_globals(draws, lambda: list(self._batch_sampler))[rank::num_ranks]
-
-
-def _with_seeded_globals(draws: np.random.Generator, function):
-    """Call a function with ``np.random`` and ``random`` seeded, and put both back."""
-    states = np.random.get_state(), random.getstate()
-    seed = int(draws.integers(2**32))
-    np.random.seed(seed)
-    random.seed(seed)
-    try:
-        return function()
-    finally:
-        np.random.set_state(states[0])
-        random.setstate(states[1])
 
 
 def _accepts_rng(transform) -> bool:

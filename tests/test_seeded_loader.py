@@ -315,7 +315,70 @@ class TestRanks:
         assert len(samples) == len(set(samples)) == steps * num_ranks * batch_size
         assert set(samples) <= set(sum(single, []))
 
-    @pytest.mark.parametrize("last_batch", ["keep", "discard"])
+    @pytest.mark.parametrize("num_ranks", [1, 2, 3])
+    @pytest.mark.parametrize("size", [0, 1, 2, 5, 6, 17])
+    @pytest.mark.parametrize("batch_size", [1, 2, 3])
+    @pytest.mark.parametrize("shuffle", [False, True])
+    def test_rollover(self, num_ranks, size, batch_size, shuffle):
+        """Whole batches, equally many on every rank; in the long run every sample of each epoch."""
+        options = dict(batch_size=batch_size, shuffle=shuffle, batchify_fn=as_lists)
+
+        def load(**more):
+            loader = seeded_loader(list(range(size)), draws, 4, **options, **more)
+            return [list(loader) for _ in range(6)]
+
+        found = [
+            load(rank=rank, num_ranks=num_ranks, last_batch="rollover") for rank in range(num_ranks)
+        ]
+        for epoch, of_ranks in enumerate(zip(*found)):
+            steps = [(epoch + i) * size // (batch_size * num_ranks) for i in (0, 1)]
+            assert [len(batches) for batches in of_ranks] == [steps[1] - steps[0]] * num_ranks
+        rounds = [sum(of_rank, []) for of_rank in found]  # batches of all epochs, by rank
+        assert all(len(batch) == batch_size for batches in rounds for batch in batches)
+        stream = [sample for batches in zip(*rounds) for batch in batches for sample in batch]
+        alone = [sample for epoch in load() for batch in epoch for sample in batch]
+        assert stream == alone[: len(stream)]
+        assert len(alone) - len(stream) < batch_size * num_ranks
+
+    def test_rollover_by_hand(self):
+        """Two ranks, batches of 2, 7 samples: 3 are left, then 2, then 1, then none."""
+
+        def read(rank):
+            loader = seeded_loader(
+                list("abcdefg"), lambda name, rng: name, 4, batch_size=2, last_batch="rollover",
+                batchify_fn="".join, rank=rank, num_ranks=2,
+            )  # fmt: skip
+            return [list(loader) for _ in range(5)]
+
+        assert read(0) == [["ab"], ["ef", "bc"], ["fg", "cd"], ["ga", "de"], ["ab"]]
+        assert read(1) == [["cd"], ["ga", "de"], ["ab", "ef"], ["bc", "fg"], ["cd"]]
+
+    def test_rollover_resumes(self):
+        """Also where the first samples are of epochs before the one resumed at."""
+        options = dict(batch_size=5, shuffle=True, last_batch="rollover", batchify_fn=as_lists)
+        loader = seeded_loader([10, 20], draws, 4, **options)
+        whole = [list(loader) for _ in range(9)]
+        assert [len(batches) for batches in whole] == [0, 0, 1, 0, 1, 0, 0, 1, 0]
+        for epoch in range(9):
+            resumed = seeded_loader([10, 20], draws, 4, epoch, **options)
+            assert list(resumed) == whole[epoch]
+
+    def test_rollover_of_a_sampler(self):
+        """Of any order, as long as its length is right."""
+        options = dict(batch_size=2, last_batch="rollover", batchify_fn=as_lists)
+        loader = seeded_loader([0, 1, 2, 3], draws, 4, sampler=[3, 1, 0], **options)
+        indices = [[[index for index, _ in batch] for batch in loader] for _ in range(2)]
+        assert indices == [[[3, 1]], [[0, 3], [1, 0]]]
+
+        class Fewer(RandomSampler):
+            def __iter__(self):
+                return iter([0, 1])
+
+        loader = seeded_loader([0, 1, 2, 3], draws, 4, sampler=Fewer(4), **options)
+        with pytest.raises(ValueError, match="as its length says, but of 4 it gave 2"):
+            list(loader)
+
+    @pytest.mark.parametrize("last_batch", ["keep", "discard", "rollover"])
     def test_length(self, last_batch):
         for size in range(20):
             for rank in range(3):
@@ -323,9 +386,11 @@ class TestRanks:
                     list(range(size)), draws, 4, batch_size=2, last_batch=last_batch, rank=rank,
                     num_ranks=3,
                 )  # fmt: skip
-                assert len(loader) == len(list(loader))
+                for _ in range(3):
+                    length = len(loader)
+                    assert len(list(loader)) == length
 
-    @pytest.mark.parametrize("last_batch", ["keep", "discard"])
+    @pytest.mark.parametrize("last_batch", ["keep", "discard", "rollover"])
     def test_a_round_of_ranks_is_a_batch_of_one(self, last_batch):
         """Two ranks of 3 see together, step by step, what one rank of 6 sees."""
         options = dict(shuffle=True, last_batch=last_batch)
@@ -662,7 +727,7 @@ class TestParameters:
             (dict(rank=-1), ValueError, "rank must be at least 0 and below 1, but got -1"),
             (dict(rank=2, num_ranks=2), ValueError, "rank must be at least 0 and below 2, but"),
             (dict(rank=0.0), TypeError, "rank must be a whole number"),
-            (dict(last_batch="rollover"), ValueError, "last_batch must be .* but got 'rollover'"),
+            (dict(last_batch="drop"), ValueError, "last_batch must be .* but got 'drop'"),
             (dict(last_batch=None), ValueError, "last_batch must be one of"),
             (dict(sampler=[0], shuffle=True), ValueError, "sampler and shuffle exclude each other"),
             (dict(batch_sampler=[[0]]), ValueError, "batch_sampler excludes batch_size"),
