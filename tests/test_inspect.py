@@ -162,6 +162,7 @@ def test_rocket_is_never_learned(tmp_path, capsys):
     page = tmp_path / "report.html"
     figures = figures_of(tmp_path, *PHOTOS, "--html", page)
     text = capsys.readouterr().out
+    assert text.endswith(f"\n\nWritten: {tmp_path / 'figures.json'}, {page}\n")
     assert [poor["class"] for poor in figures["worst_objects"] if poor["status"] == "never"] == [
         "rocket"
     ]
@@ -169,6 +170,21 @@ def test_rocket_is_never_learned(tmp_path, capsys):
     assert "1 object (2.3%) is never learned: the best anchor is below 0.3" in text
     assert "  rocket  rocket.jpg      5  23 x 280 px      0.25\n" in text
     assert "<b>rocket</b> in rocket.jpg" in page.read_text(encoding="utf-8")
+
+
+def test_idle_shapes_and_levels_are_named(tmp_path, capsys):
+    options = ("--strides", 4, 8, 16, 32, 64, "--scales", 2, 4, 8, 16, 32)
+    shapes = figures_of(tmp_path, *PHOTOS, *options)["shapes"]
+    text = capsys.readouterr().out
+    idle = [shape for shape in shapes if not shape["positive"]]
+    assert f"Never positive, {len(idle)} of 15 shapes: 31 x 31, 47 x 23, 23 x 47" in text
+    levels = text[text.index("Anchor levels") :].splitlines()[2:7]
+    for number, line in enumerate(levels):
+        of_level = [shape for shape in shapes if shape["level"] == number]
+        sums = [sum(shape[key] for shape in of_level)
+                for key in ("positive", "forced", "best_of_objects")]  # fmt: skip
+        assert line.split()[3:6] == [f"{one:,}" for one in sums]
+    assert levels[0].split()[:6] == ["0", "(stride", "4)", "0", "0", "0"]
 
 
 @pytest.mark.parametrize("rule, never", [("keep", 0), ("drop", 28)])
@@ -298,11 +314,12 @@ def test_suggestion_raises_the_shares_on_images_kept_aside(tmp_path, capsys):
     assert suggestion["searched_images"] == suggestion["held_out_images"] == 20
     assert after["at_70"] > before["at_70"]
     assert after["at_50"] >= before["at_50"]
+    assert "keep what you have" not in capsys.readouterr().out
     assert before["objects"] == after["objects"] == 20
     options = suggestion["after"]["arguments"].split()
     assert len(options) == len(suggestion["before"]["arguments"].split())
-    assert suggestion["after"]["arguments"] in capsys.readouterr().out
     assert figures_of(tmp_path, *arguments)["suggestion"] == suggestion
+    assert suggestion["after"]["arguments"] in capsys.readouterr().out
     # The same anchors, given back, cover the whole dataset as promised.
     again = figures_of(tmp_path, *arguments[:4], *options, "--short", 300)["objects"]["all"]
     assert again["at_70"] >= after["at_70"]

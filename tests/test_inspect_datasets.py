@@ -81,7 +81,7 @@ def test_coco(expected, tmp_path, capsys):
     assert_same_figures(figures_of(tmp_path, *arguments), expected)
     assert_same_figures(figures_of(tmp_path, *arguments, "--split", "mine"), expected)
     assert "there are: mine" in error_of(capsys, *arguments, "--split", "yours")
-    assert "names its own" in error_of(capsys, *arguments, "--classes", "dog")
+    assert "not for coco" in error_of(capsys, *arguments, "--classes", "dog")
 
 
 @pytest.mark.parametrize("absolute", [False, True])
@@ -128,6 +128,8 @@ def assert_skipped(figures, expected_reasons, images, text):
 def test_broken_voc(tmp_path, capsys):
     write_voc(tmp_path, make_samples(24))
     xml, jpg = tmp_path / "Annotations", tmp_path / "JPEGImages"
+    (jpg / "image1.jpg").unlink()
+    (jpg / "image1.jpg").mkdir()
     (jpg / "image3.jpg").unlink()
     (jpg / "image5.jpg").write_bytes(b"")
     (jpg / "image7.jpg").write_bytes(b"no picture at all" * 40)
@@ -144,6 +146,7 @@ def test_broken_voc(tmp_path, capsys):
     (xml / "image21.xml").write_text(text.replace("<height>", "<height>9", 1))
     figures = figures_of(tmp_path, "--dataset", "voc", "--root", tmp_path, *SHORT)
     reasons = {
+        "image1.jpg": "Is a directory",
         "image3.jpg": "no such file",
         "image5.jpg": "not an image",
         "image7.jpg": "not an image",
@@ -153,7 +156,7 @@ def test_broken_voc(tmp_path, capsys):
         "image15.jpg": "ValueError",
     }
     text = capsys.readouterr().out
-    assert_skipped(figures, reasons, 17, text)
+    assert_skipped(figures, reasons, 16, text)
     assert figures["objects"]["left_out"] >= 1
     assert "that GluonCV leaves out as invalid" in text
     assert figures["images"]["annotation_size_differs"] == 1
@@ -206,7 +209,8 @@ def test_inverted_boxes_are_named(tmp_path, capsys):
         path = tmp_path / f"mine.{kind}"
         figures = figures_of(tmp_path, "--dataset", kind, "--root", path, *SHORT)
         text = capsys.readouterr().out
-        assert_skipped(figures, {name: "xmin <= xmax and ymin <= ymax, but row 0"}, 2, text)
+        reason = "ymin <= ymax, but row 0 is [90.0, 10.0, 30.0, 60.0]"  # as the file has it
+        assert_skipped(figures, {name: reason}, 2, text)
 
 
 # --- arguments that cannot be used --------------------------------------------------------------
@@ -221,7 +225,10 @@ def test_inverted_boxes_are_named(tmp_path, capsys):
         (("--dataset", "lst", "--root", "nowhere.lst"), "no such file: nowhere.lst"),
         (("--dataset", "rec", "--root", "pyproject.toml"), "needs its index"),
         (("--dataset", "voc", "--root", "rpn_target"), "ImageSets/Main/trainval.txt"),
-        (("--dataset", "photos", "--root", "rpn_target"), "not part of the installed package"),
+        (("--dataset", "lst", "--root", "rpn_target"), "must be the .lst file, but rpn_target is"),
+        (("--dataset", "photos", "--root", "rpn_target"), "--root is for voc and coco and lst"),
+        (("--dataset", "photos", "--split", "trainval"), "--split is for voc and coco, not for"),
+        (("--dataset", "voc", "--absolute"), "--absolute is for lst and rec, not for voc"),
         (("--dataset", "photos", "--network", "fast_rcnn"), "GluonCV has no such network"),
         (("--dataset", "photos", "--network", "alexnet"), "no R-CNN network"),
         (("--dataset", "photos", "--network", "custom_faster_rcnn_fpn"), "no R-CNN network"),
@@ -269,6 +276,18 @@ def test_photos_of_an_installed_package(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(datasets, "__file__", str(tmp_path / "a" / "b" / "c.py"))
     assert "run this in a checkout" in error_of(capsys, "--dataset", "photos")
+
+
+def test_interrupted(monkeypatch, tmp_path, capsys):
+    from rpn_target.report import workers
+
+    def interrupt(*arguments):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(workers, "cover", interrupt)
+    assert run("inspect", "--dataset", "photos", "--workers", 0) == 130
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err) == ("", "rpn-target inspect: interrupted\n")
 
 
 def test_unfinished_output_is_not_left_behind(tmp_path, capsys):
@@ -334,6 +353,16 @@ def test_no_recipe_of_odd_levels():
 
     base = np.array([[-7, -8, 9, 13], [0, 0, 3, 55.5]])
     assert recipe_of([Level(base, 16)]) is None
+
+
+def test_no_suggestion_without_a_recipe(monkeypatch, capsys):
+    from rpn_target.report import networks
+
+    monkeypatch.setattr(networks, "recipe_of", lambda levels: None)
+    network = ("--network", "faster_rcnn_resnet50_v1b_voc")
+    words = "made from scales and ratios alone"
+    assert words in error_of(capsys, "--dataset", "photos", *network, "--suggest")
+    assert run("inspect", "--dataset", "photos", *network) == 0
 
 
 def test_range_of_sizes_is_drawn_alike_every_time():

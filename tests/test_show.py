@@ -140,7 +140,9 @@ def test_single_image_is_like_one_of_a_dataset(tmp_path):
     [
         ((), "give either --image FILE"),
         (("--image", "a.jpg", "--dataset", "photos"), "give either --image FILE"),
-        (("--image", "nowhere.jpg"), "nowhere.jpg: no such file"),
+        (("--image", "nowhere.jpg"), "show: no such file: nowhere.jpg"),
+        (("--image", "rpn_target"), "show: Is a directory: rpn_target"),
+        (("--image", "a.jpg", "--split", "test"), "--split is for a --dataset"),
         (("--image", "pyproject.toml"), "pyproject.toml: not an image"),
         (("--image", "a.jpg", "--index", 1), "--index is the number"),
         (("--dataset", "photos", "--box", 1, 2, 3, 4), "--box is for --image"),
@@ -148,7 +150,7 @@ def test_single_image_is_like_one_of_a_dataset(tmp_path):
         (("--dataset", "photos", "--index", -1), "must be in [0, 6), but got -1"),
         (("--dataset", "photos", "--seed", -1), "--seed must be"),
         (("--dataset", "photos", "--out", "nowhere/a.png"), "cannot write"),
-        (("--image", "examples/photos/JPEGImages/rocket.jpg", "--box", 9, 0, 5, 9), "row 0"),
+        (("--image", "examples/photos/JPEGImages/rocket.jpg", "--box", 9, 0, 5, 9), "[9.0, 0.0"),
     ],
 )
 def test_bad_arguments(arguments, words, tmp_path, monkeypatch, capsys):
@@ -158,6 +160,13 @@ def test_bad_arguments(arguments, words, tmp_path, monkeypatch, capsys):
     assert words in error
     assert error.count("\n") == 1
     assert not (tmp_path / "a.png").exists()
+
+
+def test_format_without_an_ending_is_png(tmp_path, capsys):
+    out = tmp_path / "picture"
+    assert run("show", "--dataset", "photos", "--short", 100, "--out", out) == 0
+    assert capsys.readouterr().out.endswith(f"\n\nWritten: {out}\n")
+    assert out.read_bytes().startswith(b"\x89PNG")
 
 
 def test_unknown_format(tmp_path, capsys):

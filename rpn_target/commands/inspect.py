@@ -8,29 +8,35 @@ import random
 import sys
 
 from ..cli import CommandError
-from ..report.datasets import add_dataset_arguments, open_dataset
+from ..report.dataset_options import add_dataset_arguments
+from ..report.datasets import open_dataset
 from ..report.networks import add_scheme_arguments, open_scheme
 from ..report.options import add_setting_arguments, open_output, settings_of
 
 HELP = "see what a network's anchors learn from a dataset, before training"
 DESCRIPTION = """\
-Assign a network's anchors to the objects of a dataset, and report which objects have an anchor
-that is good enough, which are never learned, and which anchors do the work. Nothing is trained,
-and no image is decoded but those of the gallery in the page.
+Assign a network's anchors to the objects of a dataset, and report which
+objects have an anchor that is good enough, which are never learned, and which
+anchors do the work. Nothing is trained, and no image is decoded but those of
+the gallery in the page.
 
+examples:
   rpn-target inspect --dataset photos --html report.html
-  rpn-target inspect --dataset voc --root VOCdevkit --network faster_rcnn_resnet50_v1b_voc
-  rpn-target inspect --dataset coco --root coco --network faster_rcnn_fpn_resnet50_v1b_coco
-  rpn-target inspect --dataset voc --root mine --scales 1 2 4 8 --ratios 0.5 1 2 --suggest
+  rpn-target inspect --dataset voc --root VOCdevkit \\
+      --network faster_rcnn_resnet50_v1b_voc
+  rpn-target inspect --dataset coco --root coco \\
+      --network faster_rcnn_fpn_resnet50_v1b_coco --html report.html
+  rpn-target inspect --dataset voc --root mine --scales 1 2 4 8 --suggest
 
-Exit status: 0, or 2 if the arguments or the dataset cannot be used. Images that cannot be read
-are named, skipped and counted."""
+Images that cannot be read are named, skipped and counted. Exit status: 0, or 2
+if the arguments or the dataset cannot be used."""
 
 INTERRUPTED = 130  # exit status, as a shell has it
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
+    parser.usage = "%(prog)s --dataset FORMAT [--root PATH] [--html FILE] [option ...]"
     add_dataset_arguments(parser)
     add_scheme_arguments(parser)
     add_setting_arguments(parser)
@@ -59,7 +65,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Report on a dataset."""
+    try:
+        return _report(arguments)
+    except KeyboardInterrupt:
+        print("rpn-target inspect: interrupted", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _report(arguments: argparse.Namespace) -> int:
     from ..report.figures import report_figures
+    from ..report.suggest import starting_recipe, suggest
     from ..report.text import report_text
     from ..report.workers import Job, default_workers, summarize
 
@@ -71,32 +86,31 @@ def run(arguments: argparse.Namespace) -> int:
     for path in (arguments.json, arguments.html):
         open_output(path)
     job = Job(open_dataset(arguments), open_scheme(arguments), settings)
+    if arguments.suggest:
+        starting_recipe(job.scheme)  # or refuse before the work
     workers = default_workers() if arguments.workers is None else arguments.workers
     indices = range(len(job.source))
     if arguments.limit is not None and arguments.limit < len(indices):
         indices = sorted(random.Random(arguments.seed).sample(indices, arguments.limit))
 
-    try:
-        summary = summarize(job, indices, workers)
-    except KeyboardInterrupt:
-        print("rpn-target inspect: interrupted", file=sys.stderr)
-        return INTERRUPTED
+    summary = summarize(job, indices, workers)
     if not summary.images:
         name, reason = summary.broken_names[0]
         raise CommandError(f"no image of {job.source.title} can be used; {name}: {reason}")
     figures = report_figures(job, summary)
     if arguments.suggest:
-        from ..report.suggest import suggest
-
         figures["suggestion"] = suggest(job, indices, workers, arguments.seed)
     if arguments.json:
         with open(arguments.json, "w", encoding="utf-8") as file:
             json.dump(figures, file, indent=2, allow_nan=False)
             file.write("\n")
+    print(report_text(figures))
     if arguments.html:
-        from ..report.page import report_page
+        from ..report.page import report_page  # and matplotlib with it
 
         with open(arguments.html, "w", encoding="utf-8") as file:
             file.write(report_page(figures, job.source, summary.poor_images))
-    print(report_text(figures))
+    written = [path for path in (arguments.json, arguments.html) if path]
+    if written:
+        print(f"\nWritten: {', '.join(written)}")
     return 0

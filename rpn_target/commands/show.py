@@ -5,25 +5,32 @@ from __future__ import annotations
 import argparse
 
 from ..cli import CommandError
-from ..report.datasets import add_dataset_arguments, open_dataset
+from ..report.dataset_options import add_dataset_arguments, check_dataset_arguments
+from ..report.datasets import open_dataset
 from ..report.networks import add_scheme_arguments, open_scheme
 from ..report.options import add_setting_arguments, open_output, settings_of
 
 HELP = "draw one image with its objects and the anchors kept for them"
 DESCRIPTION = """\
-Draw one image as the network sees it: its objects, the positive and negative anchors that a
-training step would keep, the ignore band as a count per level, and in red the objects that no
-anchor stands for. The same is printed as text.
+Draw one image as the network sees it: its objects, the positive and negative
+anchors that a training step would keep, the ignore band as a count per level,
+and in red the objects that no anchor stands for. The same is printed as text.
 
+examples:
   rpn-target show --dataset photos --index 5 --out rocket.png
   rpn-target show --image street.jpg --box 10 20 110 220 --box 300 40 380 90
-  rpn-target show --dataset voc --root VOCdevkit --network faster_rcnn_fpn_resnet50_v1b_coco
+  rpn-target show --dataset voc --root VOCdevkit \\
+      --network faster_rcnn_fpn_resnet50_v1b_coco
 
 Exit status: 0, or 2 if the arguments or the image cannot be used."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of the command."""
+    parser.usage = (
+        "%(prog)s --image FILE [--box XMIN YMIN XMAX YMAX ...] [option ...]\n"
+        "       %(prog)s --dataset FORMAT [--root PATH] [--index I] [option ...]"
+    )
     group = parser.add_argument_group("image", "a file, or one of a dataset")
     group.add_argument("--image", metavar="FILE", help="an image")
     group.add_argument(
@@ -64,6 +71,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.image is not None:
         if arguments.index is not None:
             raise CommandError("--index is the number of an image of a --dataset, not of a file")
+        check_dataset_arguments(arguments)
         source = FileSource(arguments.image, arguments.boxes or [])
     else:
         if arguments.boxes:
@@ -75,10 +83,11 @@ def run(arguments: argparse.Namespace) -> int:
     try:
         one = look_at(Job(source, open_scheme(arguments), settings), index, arguments.seed)
     except BrokenItem as error:
-        raise CommandError(f"{source.name(index)}: {error}") from error
+        name, reason = source.name(index), str(error)
+        raise CommandError(reason if name in reason else f"{name}: {reason}") from error
     try:
         save_portrait(one, arguments.out)
     except ValueError as error:  # matplotlib does not know the format
         raise CommandError(f"cannot write {arguments.out}: {error}") from error
-    print(portrait_text(one))
+    print(f"{portrait_text(one)}\n\nWritten: {arguments.out}")
     return 0

@@ -6,7 +6,9 @@ module     holds
 source     what a dataset is here: labels and image sizes, read without decoding
 voc, coco, the datasets, read by GluonCV's own classes
 lists
-datasets   opening one from command-line arguments
+dataset_   the command-line arguments that name one
+options
+datasets   opening one from them
 recipe     scales and ratios, and the anchors they make
 scheme     the anchors of a network, and the size at which it sees an image
 networks   opening one from command-line arguments

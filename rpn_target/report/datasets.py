@@ -7,48 +7,11 @@ import importlib.util
 from pathlib import Path
 
 from ..cli import CommandError
+from .dataset_options import COCO_SPLIT, check_dataset_arguments
 
-__all__ = ["DATASETS", "add_dataset_arguments", "open_dataset"]
+__all__ = ["open_dataset"]
 
-DATASETS = ("voc", "coco", "lst", "rec", "photos")
-COCO_SPLIT = "instances_train2017"
 PHOTOS = "examples/photos"
-
-
-def add_dataset_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
-    """Add the arguments that `open_dataset` reads."""
-    group = parser.add_argument_group("dataset")
-    group.add_argument(
-        "--dataset", choices=DATASETS, required=required,
-        help="format, read by GluonCV's own dataset class; photos are the six that come with this "
-        "project",
-    )  # fmt: skip
-    group.add_argument(
-        "--root", metavar="PATH",
-        help="folder of a voc or coco dataset (default: ~/.mxnet/datasets/voc or coco), or the "
-        ".lst or .rec file",
-    )  # fmt: skip
-    group.add_argument(
-        "--split", action="append", metavar="NAME", dest="splits",
-        help="voc: 2007/trainval, or trainval where --root itself holds Annotations (default: "
-        f"trainval of what is there); coco: a file in annotations (default: {COCO_SPLIT}, or the "
-        "only one); may be repeated",
-    )  # fmt: skip
-    group.add_argument(
-        "--image-root",
-        metavar="DIR",
-        help="lst: folder that the image paths start from (default: where the .lst file is)",
-    )
-    group.add_argument(
-        "--classes", metavar="A,B,...",
-        help="voc: only objects of these classes (default: all); lst and rec: names of classes "
-        "0, 1, ...",
-    )  # fmt: skip
-    group.add_argument(
-        "--absolute",
-        action="store_true",
-        help="lst and rec: boxes are in pixels, not in shares of the image",
-    )
 
 
 def open_dataset(arguments: argparse.Namespace):
@@ -61,8 +24,10 @@ def open_dataset(arguments: argparse.Namespace):
     Raises
     ------
     CommandError
-        If it is not where it should be, cannot be read, or has no image.
+        If it is not where it should be, cannot be read, or has no image, or if an argument is
+        for other datasets.
     """
+    check_dataset_arguments(arguments)
     classes = None
     if arguments.classes is not None:
         classes = [name.strip().lower() for name in arguments.classes.split(",") if name.strip()]
@@ -91,22 +56,18 @@ _UNREADABLE = (
 
 def _open_voc(arguments, classes):
     root = _folder(arguments.root, "~/.mxnet/datasets/voc")
-    splits = [_voc_split(root, name) for name in arguments.splits or _voc_splits(root)]
+    splits = [_voc_split(root, name) for name in arguments.split or _voc_splits(root)]
     return _voc(f"voc, {root}", root, splits, classes)
 
 
 def _open_photos(arguments, classes):
-    if arguments.root:
-        candidates = [Path(arguments.root).expanduser()]
-    else:
-        checkout = Path(__file__).resolve().parents[2]
-        candidates = [folder / PHOTOS for folder in (checkout, Path.cwd())]
-    for root in candidates:
-        if (root / "ImageSets").is_dir():
-            return _voc("photos", root, [("", "trainval")], classes)
+    checkout = Path(__file__).resolve().parents[2]
+    for folder in (checkout, Path.cwd()):
+        if (folder / PHOTOS / "ImageSets").is_dir():
+            return _voc("photos", folder / PHOTOS, [("", "trainval")], classes)
     raise CommandError(
         f"the photos are not part of the installed package; run this in a checkout of the project, "
-        f"or give --root (looked for {' and '.join(str(one) for one in dict.fromkeys(candidates))})"
+        f"where {PHOTOS} is"
     )
 
 
@@ -145,10 +106,8 @@ def _open_coco(arguments, classes):
     root = _folder(arguments.root, "~/.mxnet/datasets/coco")
     if importlib.util.find_spec("pycocotools") is None:  # GluonCV would install it by itself
         raise CommandError("COCO datasets need pycocotools; run: pip install pycocotools")
-    if classes is not None:
-        raise CommandError("--classes is for voc, lst and rec; a coco dataset names its own")
     found = sorted(path.stem for path in (root / "annotations").glob("*.json"))
-    splits = arguments.splits
+    splits = arguments.split
     if splits is None:
         splits = [COCO_SPLIT] if COCO_SPLIT in found or len(found) != 1 else found
     for split in splits:
@@ -191,6 +150,8 @@ def _file(root, suffix: str) -> Path:
     if root is None:
         raise CommandError(f"--root must be given: the {suffix} file")
     path = Path(root).expanduser()
+    if path.is_dir():
+        raise CommandError(f"--root must be the {suffix} file, but {path} is a folder")
     if not path.is_file():
         raise CommandError(f"--root: no such file: {path}")
     return path

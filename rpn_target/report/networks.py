@@ -39,7 +39,10 @@ def add_scheme_arguments(parser: argparse.ArgumentParser) -> None:
         "--ratios", type=_numbers, nargs="+", metavar="X",
         help="height over width, at every level (default: 0.5 1 2)",
     )  # fmt: skip
-    group.add_argument("--base-size", type=_number, metavar="PX", help=f"(default: {BASE_SIZE})")
+    group.add_argument(
+        "--base-size", type=_number, metavar="PX",
+        help=f"side of the anchor of scale 1 (default: {BASE_SIZE})",
+    )  # fmt: skip
     group.add_argument(
         "--short", type=_whole, nargs="+", metavar="PX",
         help="resize the shorter side of images to this; two numbers are a range to draw from "

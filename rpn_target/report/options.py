@@ -25,7 +25,8 @@ def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("rule", "settings of assignment and sampling, as in GluonCV")
     for name, (kind, text) in NUMBERS.items():
         group.add_argument(
-            f"--{name.replace('_', '-')}", type=kind, default=getattr(DEFAULTS, name), metavar="X",
+            f"--{name.replace('_', '-')}", type=kind, default=getattr(DEFAULTS, name),
+            metavar="N" if kind is int else "X",
             help=f"{text} (default: %(default)s)",
         )  # fmt: skip
     group.add_argument(

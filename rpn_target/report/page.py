@@ -97,8 +97,8 @@ def _never(figures: dict) -> str:
     if not never:
         return f'<p class="lead">{line}</p>' if line else ""
     items = "\n".join(
-        f"<li><b>{escape(poor['class'])}</b> in {escape(poor['image'])}, {poor['width']:.0f} x "
-        f"{poor['height']:.0f} px: best IoU {poor['best_iou']:.2f}</li>"
+        f"<li><b>{escape(poor['class'])}</b> in {escape(poor['image'])}, {poor['width']:.0f}"
+        f"&nbsp;&times;&nbsp;{poor['height']:.0f} px: best IoU {poor['best_iou']:.2f}</li>"
         for poor in never
     )
     more = figures["objects"]["all"]["never"] - len(never)
@@ -139,6 +139,7 @@ def _reading(figures: dict) -> str:
             f"an anchor that crosses the image border, which is never trained, would be at or "
             f"above {positive:g}.",
         ),
+        ("positives", "anchors that are positive before sampling."),
         ("best of objects", "how many objects have their best anchor of this shape."),
         ("inside", "share of the anchors of this shape that do not cross the image border."),
     )

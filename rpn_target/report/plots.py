@@ -12,11 +12,19 @@ from matplotlib.figure import Figure
 from .drawing import COLORS, draw_objects, draw_picture, plain, save
 from .tally import BINS
 
-__all__ = ["class_plot", "distribution_plot", "gallery_picture", "kept_plot", "shape_plot"]
+__all__ = [
+    "CLASSES",
+    "SHAPES",
+    "class_plot",
+    "distribution_plot",
+    "gallery_picture",
+    "kept_plot",
+    "shape_plot",
+]
 
 WIDTH = 4.8  # inches: drawn small, so that text can be read on a phone
 CLASSES = 25  # in the plot of classes
-SHAPES = 45
+SHAPES = 45  # in the plot of anchor shapes
 PICTURE = (4.8, 3.6)  # inches that a picture of the gallery fits into
 DPI = 130
 INK, GRID = "#22272e", "#d8dce2"
@@ -60,7 +68,7 @@ def _stacked(ax, names, tallies, positive: float) -> None:
         start += share
     ax.set_yticks(np.arange(len(names)))
     ax.set_yticklabels(names)
-    ax.invert_yaxis()
+    ax.set_ylim(len(names) - 0.4, -0.6)
     ax.set_xlim(0, 100)
     ax.set_xlabel("% of objects", fontsize=10, color=INK)
 
@@ -113,7 +121,6 @@ def kept_plot(spread: dict, quota: int) -> str:
 
 def shape_plot(shapes) -> str:
     """Draw how many anchors of each shape are positive."""
-    shapes = shapes[:SHAPES]
     several = len({shape["level"] for shape in shapes}) > 1
     names = []
     for shape in shapes:
@@ -129,7 +136,7 @@ def shape_plot(shapes) -> str:
         start += count
     ax.set_yticks(np.arange(len(names)))
     ax.set_yticklabels(names)
-    ax.invert_yaxis()
+    ax.set_ylim(len(names) - 0.4, -0.6)
     ax.set_xlim(0, max(1, 1.04 * start.max()))
     ax.grid(axis="x", color=GRID, linewidth=0.7)
     ax.set_xlabel("positive anchors before sampling", fontsize=10, color=INK)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 
 from .coverage import NEVER
+from .rows import plural
 from .single import OneImage
 from .tally import STATUS_NAMES
 from .text import table
 
-__all__ = ["level_rows", "portrait_text", "save_portrait"]
+__all__ = ["portrait_text", "save_portrait"]
 
 WIDTH = 10  # inches
 DPI = 120
@@ -17,7 +18,7 @@ LINE = 0.21  # inches, of the table below the picture
 TITLE = 40  # characters of a file's name
 
 
-def object_notes(one: OneImage) -> list[str]:
+def _object_notes(one: OneImage) -> list[str]:
     """Return what is the matter with each object, empty where nothing is."""
     notes = []
     for state, anchors in zip(one.status, one.coverage.anchors):
@@ -33,9 +34,9 @@ def object_notes(one: OneImage) -> list[str]:
 def portrait_text(one: OneImage) -> str:
     """Return what ``show`` prints."""
     height, width = one.picture.shape[:2]
-    rows = [["object", "size", "best IoU", "", "positives", "kept", ""]]
+    rows = [["object", "size", "best IoU", "status", "positives", "kept", ""]]
     size = one.boxes[:, 2:] - one.boxes[:, :2]
-    for row, note in enumerate(object_notes(one)):
+    for row, note in enumerate(_object_notes(one)):
         rows.append(
             [one.class_names[row], f"{size[row, 0]:.0f} x {size[row, 1]:.0f}",
              f"{one.coverage.best_iou[row]:.3f}", str(STATUS_NAMES[one.status[row]]),
@@ -44,21 +45,15 @@ def portrait_text(one: OneImage) -> str:
     objects = table(rows) if len(rows) > 1 else "  no objects"
     return "\n".join(
         [f"{one.name}, {width} x {height} as the network sees it", objects, "",
-         "Anchors by level", table(level_rows(one))]
+         "Anchors by level", table(_level_rows(one))]
     )  # fmt: skip
 
 
-def level_rows(one: OneImage) -> list[list[str]]:
+def _level_rows(one: OneImage) -> list[list[str]]:
     """Return a heading, one row per level, and their sum."""
     names = (
-        "anchors",
-        "inside",
-        "positive",
-        "kept_positive",
-        "negative",
-        "kept_negative",
-        "ignored",
-    )
+        "anchors", "inside", "positive", "kept_positive", "negative", "kept_negative", "ignored",
+    )  # fmt: skip
     rows = [["level", "anchors", "inside", "positive", "kept", "negative", "kept", "ignore band"]]
     for number, level in enumerate(one.levels):
         rows.append([f"{number} (stride {level['stride']:g})", *(f"{level[n]:,}" for n in names)])
@@ -74,7 +69,7 @@ def save_portrait(one: OneImage, path: str) -> None:
     ----------
     one : OneImage
     path : str
-        Where to write; the ending says the format.
+        Where to write; the ending says the format, which is PNG without one.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
@@ -82,7 +77,7 @@ def save_portrait(one: OneImage, path: str) -> None:
     from .drawing import COLORS, draw_anchors, draw_objects, draw_picture, plain, save
 
     height, width = one.picture.shape[:2]
-    rows = level_rows(one)
+    rows = _level_rows(one)
     below = LINE * len(rows) + 0.75
     picture = WIDTH * height / width
     total = picture + below + 0.45
@@ -91,7 +86,7 @@ def save_portrait(one: OneImage, path: str) -> None:
     draw_picture(ax, one.picture)
     draw_anchors(ax, one.negatives, "negative")
     draw_anchors(ax, one.positives, "positive")
-    notes = object_notes(one)
+    notes = _object_notes(one)
     missing = [bool(note) for note in notes]
     texts = [
         f"{name} {iou:.2f}" + (", no anchor" if no else "")
@@ -102,7 +97,7 @@ def save_portrait(one: OneImage, path: str) -> None:
     title = os.path.basename(one.name)
     title = title if len(title) <= TITLE else f"{title[: TITLE - 3]}..."
     ax.set_title(
-        f"{plain(title)}: {len(one.boxes)} objects with their best IoU, "
+        f"{plain(title)}: {plural(len(one.boxes), 'object')} with best IoU, "
         f"{len(one.positives)} positive and {len(one.negatives)} negative anchors kept",
         fontsize=11,
     )  # fmt: skip
@@ -122,4 +117,4 @@ def save_portrait(one: OneImage, path: str) -> None:
         0.5, (below - 0.6) / total, table(rows, indent=""), family="monospace", fontsize=9,
         ha="center", va="top", linespacing=1.25,
     )  # fmt: skip
-    save(figure, path)
+    save(figure, path, format=os.path.splitext(path)[1][1:] or "png")

@@ -6,10 +6,13 @@ from .figures import never_text
 from .tally import SIZES
 
 __all__ = [
+    "NO_BETTER",
     "border_line",
     "coverage_rows",
     "headline",
+    "idle_line",
     "kept_rows",
+    "level_rows",
     "object_row",
     "percent",
     "plural",
@@ -135,26 +138,49 @@ def remarks(figures: dict) -> list[str]:
 
 def shape_rows(figures: dict) -> list[list[str]]:
     """Return a heading and one row per anchor shape."""
-    rows = [["stride", "width x height", "positives", "forced", "best of objects", "inside"]]
+    rows = [["stride", "width x height", *WORK]]
     for shape in figures["shapes"]:
-        rows.append(
-            [f"{shape['stride']:g}", f"{shape['width']:.0f} x {shape['height']:.0f}",
-             f"{shape['positive']:,}", f"{shape['forced']:,}", f"{shape['best_of_objects']:,}",
-             percent(shape["valid"], shape["total"])]
-        )  # fmt: skip
+        size = f"{shape['width']:.0f} x {shape['height']:.0f}"
+        rows.append([f"{shape['stride']:g}", size, *_work(shape)])
     return rows
+
+
+def level_rows(figures: dict) -> list[list[str]]:
+    """Return a heading and one row per level, with the sums over its shapes."""
+    rows = [["level", *WORK]]
+    for number, level in enumerate(figures["anchors"]["levels"]):
+        shapes = [shape for shape in figures["shapes"] if shape["level"] == number]
+        names = ("positive", "forced", "best_of_objects", "valid", "total")
+        sums = {name: sum(shape[name] for shape in shapes) for name in names}
+        rows.append([f"{number} (stride {level['stride']:g})", *_work(sums)])
+    return rows
+
+
+WORK = ("positives", "forced", "best of objects", "inside")
+
+
+def _work(counts: dict) -> list[str]:
+    """Return what anchors do, under the headings of `WORK`."""
+    return [
+        f"{counts['positive']:,}", f"{counts['forced']:,}", f"{counts['best_of_objects']:,}",
+        percent(counts["valid"], counts["total"]),
+    ]  # fmt: skip
 
 
 def border_line(figures: dict) -> str:
     """Return how many anchors the border costs."""
     total = sum(shape["total"] for shape in figures["shapes"])
     lost = total - sum(shape["valid"] for shape in figures["shapes"])
-    never = [shape for shape in figures["shapes"] if not shape["positive"]]
-    lines = f"{percent(lost, total)} of all anchors are lost to the border."
-    if never and len(never) < len(figures["shapes"]):
-        names = ", ".join(f"{one['width']:.0f} x {one['height']:.0f}" for one in never)
-        lines += f" Never positive: {names}."
-    return lines
+    return f"{percent(lost, total)} of all anchors are lost to the border."
+
+
+def idle_line(figures: dict) -> str:
+    """Return which anchor shapes are never positive, or nothing if all or none of them are."""
+    idle = [shape for shape in figures["shapes"] if not shape["positive"]]
+    if not 0 < len(idle) < len(figures["shapes"]):
+        return ""
+    names = ", ".join(f"{one['width']:.0f} x {one['height']:.0f}" for one in idle)
+    return f"Never positive, {len(idle)} of {len(figures['shapes'])} shapes: {names}."
 
 
 def suggestion_rows(suggestion: dict) -> list[list[str]]:
@@ -167,6 +193,9 @@ def suggestion_rows(suggestion: dict) -> list[list[str]]:
         rows.append([name, *(percent(tally[key], tally["objects"]) for tally in sides)])
     rows.append(["mean IoU", *(f"{tally['mean_best_iou']:.3f}" for tally in sides)])
     return rows
+
+
+NO_BETTER = "What was found is not better on the images kept aside: keep what you have."
 
 
 def suggestion_line(suggestion: dict) -> str:

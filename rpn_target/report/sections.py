@@ -7,9 +7,12 @@ from html import escape
 from . import plots
 from .markup import figure, options, table, typeset
 from .rows import (
+    NO_BETTER,
     border_line,
     coverage_rows,
+    idle_line,
     kept_rows,
+    level_rows,
     remarks,
     shape_rows,
     size_groups,
@@ -32,7 +35,7 @@ def coverage(figures: dict) -> str:
     sizes = size_groups(figures)
     classes = worst_classes(figures)
     low = settings["least_learned_iou"]
-    bad = [name for name, tally in classes if tally["never"]]
+    bad = [name for name, tally in classes if tally["never"] > tally["objects"] / 2]
     # Columns that are zero throughout would only push the others off a phone.
     seen = [True] * 6 + [bool(every["crowded"]), bool(every["border"])]
 
@@ -54,8 +57,10 @@ def coverage(figures: dict) -> str:
                 plots.class_plot([group for group in sizes if group[1]["objects"]], positive),
                 "Bars: shares of objects at or above the threshold, forced and never learned, "
                 "for all objects and by size; the same figures are in the table below.",
-                "By size, after COCO: small is under 32 x 32 pixels of the stored image, large "
-                "from 96 x 96 on.",
+                typeset(
+                    "By size, after COCO: small is under 32 x 32 pixels of the stored image, large "
+                    "from 96 x 96 on."
+                ),
             ),
             table(rows(sizes), "Objects by size and the IoU of their best anchor"),
             "</div>",
@@ -103,25 +108,24 @@ def images(figures: dict) -> str:
 
 def shapes(figures: dict) -> str:
     """Return which anchors do the work."""
-    idle = [
-        row[1] for row, shape in zip(shape_rows(figures)[1:], figures["shapes"])
-        if not shape["positive"]
-    ]  # fmt: skip
     several = len(figures["anchors"]["levels"]) > 1
     rows = [[row[1], *row[: 1 if several else 0], *row[2:]] for row in shape_rows(figures)]
+    levels = table(level_rows(figures), "Anchor levels: the sums over their shapes")
+    shown = figures["shapes"][: plots.SHAPES]
+    rest = f" The first {len(shown)} of {len(figures['shapes'])} shapes."
     return "\n".join(
         [
             "<h2>Which anchors do the work</h2>",
-            f"<p>{typeset(border_line(figures))}</p>",
+            f"<p>{border_line(figures)} {typeset(idle_line(figures))}</p>",
             '<div class="pair">',
             figure(
-                plots.shape_plot(figures["shapes"]),
+                plots.shape_plot(shown),
                 "Bars: positive anchors of each shape, by IoU and forced; the same figures are in "
                 "the table.",
-                "Width x height in pixels as the network sees the image. A shape without a bar "
-                f"never matches: {len(idle)} of {len(rows) - 1}.",
+                "Width &times; height in pixels as the network sees the image. A shape without a "
+                f"bar never matches.{rest if len(shown) < len(figures['shapes']) else ''}",
             ),
-            table(rows, "Anchor shapes; positives are counted before sampling"),
+            f"<div>{table(rows, 'Anchor shapes')}\n{levels if several else ''}</div>",
             "</div>",
         ]
     )
@@ -163,10 +167,7 @@ def suggestion(figures: dict) -> str:
         keywords = escape(after["keywords"])
         verdict = f'Try {flags}, in GluonCV <code class="long">{keywords}</code>.'
     else:
-        verdict = (
-            "No better scales and ratios were found: keep what you have. The search came up with "
-            f"{flags}."
-        )
+        verdict = f"{NO_BETTER} The search came up with {flags}."
     line = suggestion_line(found)
     return (
         f"<h2>Suggested anchors</h2>\n<p>{verdict}</p>\n"

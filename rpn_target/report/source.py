@@ -105,6 +105,8 @@ def _reason(error: Exception) -> str:
     if isinstance(error, AttributeError) and "NoneType" in str(error):
         # GluonCV reads XML elements without looking whether they exist.
         return "the annotation lacks an element that GluonCV reads (size, difficult, name, bndbox)"
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.strerror}: {error.filename}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     # MXNet puts a stack trace first and the message last.
     message = lines[-1 if isinstance(error, mx.MXNetError) else 0] if lines else ""

@@ -27,7 +27,7 @@ p, ul, dl { margin: 0 0 .8rem; max-width: 46rem; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .7rem;
   list-style: none; margin: 1.2rem 0; padding: 0; max-width: none; }
 .cards li { background: var(--panel); border-radius: .4rem; padding: .6rem .8rem; }
-.cards b { display: block; font-size: 1.6rem; line-height: 1.2; }
+.cards b { display: block; font-size: 1.6rem; line-height: 1.2; white-space: nowrap; }
 .above b { color: var(--above); } .forced b { color: var(--forced); }
 .never b { color: var(--never); }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr));
@@ -39,7 +39,12 @@ figcaption { font-size: .9rem; margin-top: .3rem; max-width: 34rem; }
   grid-template-columns: repeat(auto-fill, minmax(min(100%, 20rem), 1fr)); }
 .gallery img { border-radius: .25rem; max-width: none; aspect-ratio: 4 / 3; object-fit: contain;
   background: var(--panel); }
-.scroll { overflow-x: auto; max-width: 100%; margin-bottom: 1rem; }
+/* The shadows lie under the white ends, which move with the table: they show where it goes on. */
+.scroll { overflow-x: auto; max-width: 100%; margin-bottom: 1rem; background:
+  linear-gradient(to right, #fff 1rem, #fff0) left / 2rem 100% no-repeat local,
+  linear-gradient(to left, #fff 1rem, #fff0) right / 2rem 100% no-repeat local,
+  linear-gradient(to right, #0003, #0000) left / .7rem 100% no-repeat scroll,
+  linear-gradient(to left, #0003, #0000) right / .7rem 100% no-repeat scroll; }
 .scroll:focus { outline: 2px solid var(--above); }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums;
   margin: 0; }
@@ -53,7 +58,7 @@ tr.bad td, tr.bad th { color: var(--never); font-weight: 600; }
 code { font: .85rem/1.4 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace;
   background: var(--panel); padding: .05rem .25rem; }
 .long { white-space: normal; }
-dt { font-weight: 600; } dd { margin: 0 0 .5rem; }
+dt { font-weight: 600; break-after: avoid; } dd { margin: 0 0 .5rem; }
 @media (max-width: 40rem) {
   body { padding: 1rem .9rem 2rem; }
   h1 { font-size: 1.35rem; }
@@ -65,12 +70,13 @@ dt { font-weight: 600; } dd { margin: 0 0 .5rem; }
 }
 @media print {
   @page { margin: 15mm; }
-  body { padding: 0; max-width: none; font-size: 10pt; }
+  html { font-size: 10pt; }
+  body { padding: 0; max-width: none; }
   h2, h3, caption { break-after: avoid; }
   h2 + p { break-after: avoid; }
   tr, .cards li, .alert, .scroll { break-inside: avoid; }
   thead { display: table-header-group; }
-  .scroll { overflow: visible; }
+  .scroll { overflow: visible; background: none; }
   table { font-size: 8pt; } th, td { padding: .15rem .3rem; }
   .pair, .gallery { grid-template-columns: 1fr 1fr; }
   .cards { grid-template-columns: repeat(6, 1fr); }

@@ -8,15 +8,34 @@ import numpy as np
 from tqdm import tqdm
 
 from ..cli import CommandError
+from .recipe import Recipe
+from .scheme import AnchorScheme
 from .search import search
 from .source import BrokenItem
 from .workers import Job, network_boxes, summarize
 
-__all__ = ["suggest"]
+__all__ = ["starting_recipe", "suggest"]
 
 IMAGES = 2000  # at most, on either side
 OBJECTS = 4000  # at most, to search with
 SIDES = ("before", "after")
+SHARES = ("at_50", "at_70")
+
+
+def starting_recipe(scheme: AnchorScheme) -> Recipe:
+    """Return the scales and ratios to start from.
+
+    Raises
+    ------
+    CommandError
+        If the anchors follow no recipe.
+    """
+    if scheme.recipe is None:
+        raise CommandError(
+            "--suggest needs anchors made from scales and ratios alone, which those of the network "
+            "are not; give --strides, --scales, --ratios and --base-size"
+        )
+    return scheme.recipe
 
 
 def suggest(job: Job, indices, workers: int, seed: int) -> dict:
@@ -33,12 +52,7 @@ def suggest(job: Job, indices, workers: int, seed: int) -> dict:
     CommandError
         If there are too few images or objects, or the anchors follow no recipe.
     """
-    recipe = job.scheme.recipe
-    if recipe is None:
-        raise CommandError(
-            "--suggest needs anchors made from scales and ratios alone, which those of the network "
-            "are not; give --strides, --scales, --ratios and --base-size"
-        )
+    recipe = starting_recipe(job.scheme)
     order = list(indices)
     random.Random(seed).shuffle(order)
     half = -(-len(order) // 2)
@@ -58,12 +72,14 @@ def suggest(job: Job, indices, workers: int, seed: int) -> dict:
         tallies.append(summary.every)
     if not tallies[0].objects:
         raise CommandError("--suggest needs objects in at least two images, to measure on others")
-    better = found != recipe and _sum(tallies[1]) > _sum(tallies[0])
+    before, after = ([getattr(tally, name) for name in SHARES] for tally in tallies)
+    # Neither share may fall on images that the search has not seen.
+    better = after != before and all(new >= old for new, old in zip(after, before))
     return {
         "searched_images": len(searched),
         "searched_objects": len(boxes),
         "held_out_images": len(held_out),
-        "better": bool(better),
+        "better": better,
         **{
             side: {
                 "arguments": one.arguments(), "keywords": one.keywords(),
@@ -72,10 +88,6 @@ def suggest(job: Job, indices, workers: int, seed: int) -> dict:
             for side, one, tally in zip(SIDES, recipes, tallies)
         },
     }  # fmt: skip
-
-
-def _sum(tally) -> int:
-    return tally.at_50 + tally.at_70
 
 
 def _objects(job: Job, indices, seed: int):

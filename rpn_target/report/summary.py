@@ -65,7 +65,7 @@ class Summary:
     SHAPE_COUNTS = ("total", "valid", "positive", "above", "best")
     IMAGE_COUNTS = (
         "images", "without_objects", "without_positives", "without_valid", "left_out",
-        "size_differs", "negatives", "ignored", "broken",
+        "size_differs", "ignored", "broken",
     )  # fmt: skip
 
     def __init__(self, shapes: int, num_sample: int):
@@ -111,7 +111,6 @@ class Summary:
         self.without_valid += not coverage.valid.any()
         self.left_out += label.left_out
         self.size_differs += label.size_differs
-        self.negatives += coverage.negatives
         self.ignored += coverage.ignored
         self.kept_positives[coverage.kept_positives] += 1
         self.kept_negatives[coverage.kept_negatives] += 1

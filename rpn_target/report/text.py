@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
+
 from .rows import (
+    NO_BETTER,
     border_line,
     coverage_rows,
     headline,
+    idle_line,
     kept_rows,
+    level_rows,
     object_row,
     plural,
     remarks,
@@ -24,6 +29,8 @@ __all__ = ["report_text", "table"]
 CLASSES = 30  # shown, worst first
 OBJECTS = 10
 BAR = 40  # characters
+WIDTH = 100
+NO_BREAK = "\u00a0x\u00a0"
 
 
 def report_text(figures: dict) -> str:
@@ -50,6 +57,8 @@ def _head(figures: dict) -> str:
     anchors = figures["anchors"]
     settings = figures["settings"]
     levels = anchors["levels"]
+    depths = [level["anchors_per_cell"] for level in levels]
+    depths = depths[:1] if len(set(depths)) == 1 else depths
     lines = [
         f"Dataset   {figures['dataset']}",
         f"Anchors   {anchors['title']}",
@@ -57,8 +66,7 @@ def _head(figures: dict) -> str:
     if anchors["arguments"]:
         lines.append(f"          {anchors['arguments']}")
     lines += [
-        f"          {plural(len(levels), 'level')}, "
-        f"{'/'.join(str(level['anchors_per_cell']) for level in levels)} anchors per cell",
+        f"          {plural(len(levels), 'level')}, {'/'.join(map(str, depths))} anchors per cell",
         f"Images    resized to a shorter side of {sides(anchors['short'])}, "
         f"the longer one at most {anchors['max_size']}",
         f"Rule      positive from {settings['pos_iou_thresh']:g}, negative below "
@@ -73,6 +81,7 @@ def _head(figures: dict) -> str:
 def _coverage(figures: dict) -> str:
     if not figures["objects"]["all"]["objects"]:
         return ""
+    positive = figures["settings"]["pos_iou_thresh"]
     sizes = size_groups(figures)
     classes = worst_classes(figures)
     rows = coverage_rows(figures, sizes + classes[:CLASSES])
@@ -88,8 +97,7 @@ def _coverage(figures: dict) -> str:
         "",
         "  forced: the best anchor is positive only because it is the object's best",
         "  crowded: it would do, but all of the object's anchors stand for neighbors",
-        "  border: below that, but an anchor that crosses the image border would be at or above "
-        f"{figures['settings']['pos_iou_thresh']:g}",
+        f"  border: below {positive:g}, but an anchor that crosses the image border would reach it",
     ]
     return "\n".join(lines)
 
@@ -128,7 +136,14 @@ def _images(figures: dict) -> str:
 
 def _shapes(figures: dict) -> str:
     lines = ["Anchor shapes (positives before sampling)", table(shape_rows(figures))]
-    return "\n".join([*lines, f"  {border_line(figures)}"])
+    lines.append(f"  {border_line(figures)}")
+    # Wrapped between sizes, not within one.
+    idle = idle_line(figures).replace(" x ", NO_BREAK)
+    idle = textwrap.wrap(idle, WIDTH, initial_indent="  ", subsequent_indent="    ")
+    lines += [line.replace(NO_BREAK, " x ") for line in idle]
+    if len(figures["anchors"]["levels"]) > 1:
+        lines += ["", "Anchor levels", table(level_rows(figures))]
+    return "\n".join(lines)
 
 
 def _skipped(figures: dict) -> str:
@@ -153,6 +168,6 @@ def _suggestion(figures: dict) -> str:
             f"  in GluonCV: {suggestion['after']['keywords']}",
         ]
     else:
-        lines.append("  No better scales and ratios were found: keep what you have.")
+        lines.append(f"  {NO_BETTER}")
         lines.append(f"  tried   {suggestion['after']['arguments']}")
     return "\n".join(lines)

@@ -56,9 +56,10 @@ def network_boxes(job: Job, index: int, label):
             f"resized from {label.width} x {label.height}, it would be {width} x {height}"
         )
     boxes = np.reshape(label.boxes, (-1, 4))
-    boxes = bbox_transforms.resize(boxes, (label.width, label.height), (width, height))
     try:
-        return check_boxes(boxes, "its label"), width, height
+        check_boxes(boxes, "its label")  # as they are stored, so that users know the numbers
+        boxes = bbox_transforms.resize(boxes, (label.width, label.height), (width, height))
+        return check_boxes(boxes, "its resized label"), width, height
     except ValueError as error:
         raise BrokenItem(str(error)) from error
 
