@@ -9,7 +9,9 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
-from report_helpers import make_samples, run, write_voc
+from report_helpers import figures_of, make_samples, run, write_voc
+
+from rpn_target.report.page import report_page
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 BROWSER = next(filter(None, map(shutil.which, BROWSERS)), None)
@@ -52,6 +54,31 @@ def odd_page(tmp_path_factory):
     return path
 
 
+@pytest.fixture(scope="module")
+def large_page(tmp_path_factory):
+    """Return a page with the figures of 20,000 times as many images, objects and anchors, as COCO has."""
+    folder = tmp_path_factory.mktemp("large")
+    arguments = ("--dataset", "photos", "--short", 300, "--strides", 8, 16, "--scales", 4, 8)
+    figures = figures_of(folder, *arguments)
+
+    def multiply(counts):
+        for name, value in counts.items():
+            if isinstance(value, int) and name not in ("level", "index", "row"):
+                counts[name] = value * 20000
+
+    for tally in (
+        figures["objects"]["all"], *figures["objects"]["by_size"].values(),
+        *figures["objects"]["by_class"].values(),
+    ):  # fmt: skip
+        multiply(tally)
+        tally["crowded"] = tally["border"] = 12345
+    for counts in (figures["images"], *figures["shapes"]):
+        multiply(counts)
+    path = folder / "report.html"
+    path.write_text(report_page(figures, None, []), encoding="utf-8")
+    return path
+
+
 class Outline(HTMLParser):
     """Collect what a page refers to, its headings, and the alternatives of its images."""
 
@@ -72,7 +99,7 @@ class Outline(HTMLParser):
                 self.addresses.append(attributes[name])
 
 
-@pytest.fixture(params=["photos_page", "odd_page"])
+@pytest.fixture(params=["photos_page", "odd_page", "large_page"])
 def page(request):
     return request.getfixturevalue(request.param)
 

@@ -9,7 +9,7 @@ STYLE = """\
   --forced: #8a5a00; --never: #c4123f; --panel: #f6f7f9; }
 * { box-sizing: border-box; }
 html { -webkit-text-size-adjust: 100%; }
-body { margin: 0 auto; padding: 1.5rem 1.25rem 3rem; max-width: 72rem; background: #fff;
+body { margin: 0 auto; padding: 1.5rem 1.25rem 3rem; max-width: 76rem; background: #fff;
   overflow-wrap: anywhere; color: var(--ink);
   font: 1rem/1.5 system-ui, "Segoe UI", Roboto, Helvetica, Arial, sans-serif; }
 h1 { font-size: 1.6rem; line-height: 1.25; margin: 0 0 .3rem; }
@@ -27,7 +27,8 @@ p, ul, dl { margin: 0 0 .8rem; max-width: 46rem; }
 .cards { display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .7rem;
   list-style: none; margin: 1.2rem 0; padding: 0; max-width: none; }
 .cards li { background: var(--panel); border-radius: .4rem; padding: .6rem .8rem; }
-.cards b { display: block; font-size: 1.6rem; line-height: 1.2; white-space: nowrap; }
+.cards b { display: block; font-size: clamp(1.1rem, 6vw, 1.6rem); line-height: 1.2;
+  white-space: nowrap; }
 .above b { color: var(--above); } .forced b { color: var(--forced); }
 .never b { color: var(--never); }
 .pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 24rem), 1fr));
@@ -49,11 +50,11 @@ figcaption { font-size: .9rem; margin-top: .3rem; max-width: 34rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums;
   margin: 0; }
 caption { text-align: left; padding-bottom: .3rem; }
-th, td { padding: .25rem .6rem; text-align: right; border-bottom: 1px solid var(--line); }
+th, td { padding: .25rem .45rem; text-align: right; border-bottom: 1px solid var(--line); }
 td, code { white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; padding-left: 0; }
 thead th { vertical-align: bottom; font-weight: 600; overflow-wrap: normal; }
-tbody th { font-weight: 400; min-width: 5rem; max-width: 14rem; }
+tbody th { font-weight: 400; min-width: 4.2rem; max-width: 14rem; }
 tr.bad td, tr.bad th { color: var(--never); font-weight: 600; }
 code { font: .85rem/1.4 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace;
   background: var(--panel); padding: .05rem .25rem; }
@@ -64,7 +65,6 @@ dt { font-weight: 600; break-after: avoid; } dd { margin: 0 0 .5rem; }
   h1 { font-size: 1.35rem; }
   table { font-size: .76rem; }
   th, td { padding: .25rem .2rem; }
-  tbody th { min-width: 4.2rem; }
   .setting { grid-template-columns: 1fr; } .setting dt { font-weight: 600; }
   .cards { grid-template-columns: repeat(2, 1fr); }
 }
@@ -73,13 +73,14 @@ dt { font-weight: 600; break-after: avoid; } dd { margin: 0 0 .5rem; }
   html { font-size: 10pt; }
   body { padding: 0; max-width: none; }
   h2, h3, caption { break-after: avoid; }
-  h2 + p { break-after: avoid; }
+  h2 + p, p:has(+ .scroll) { break-after: avoid; }
   tr, .cards li, .alert, .scroll { break-inside: avoid; }
   thead { display: table-header-group; }
   .scroll { overflow: visible; background: none; }
   table { font-size: 8pt; } th, td { padding: .15rem .3rem; }
   .pair, .gallery { grid-template-columns: 1fr 1fr; }
-  .cards { grid-template-columns: repeat(6, 1fr); }
+  .gallery { gap: .5rem 1rem; } .gallery figure { margin-bottom: .4rem; }
+  .cards { grid-template-columns: repeat(6, 1fr); } .cards b { font-size: 1.4rem; }
   .cards li { border: 1px solid var(--line); }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
 }
