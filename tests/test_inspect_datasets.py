@@ -202,6 +202,31 @@ def test_broken_lst(tmp_path, capsys):
     assert_skipped(figures, reasons, 3, capsys.readouterr().out)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
+def test_broken_records(workers, tmp_path, capsys):
+    write_lst(tmp_path, make_samples(40))
+    record, index = tmp_path / "mine.rec", tmp_path / "mine.idx"
+    lines = index.read_text().splitlines()
+    places = [int(line.split("\t")[1]) for line in lines]
+    content = bytearray(record.read_bytes())
+    content[places[3] : places[3] + 8] = bytes(8)  # where a record begins
+    content[places[5] + 40 : places[6]] = bytes(places[6] - places[5] - 40)  # label and image
+    record.write_bytes(content)
+    lines[8] = f"8\t{10**7}"  # behind the end of the file
+    index.write_text("\n".join(lines) + "\n")
+    arguments = ("--dataset", "rec", "--root", record, *SHORT, "--workers", workers)
+    figures = figures_of(tmp_path, *arguments)
+    reasons = {
+        "record 3": "Invalid RecordIO File",
+        "record 5": "not an image",
+        "record 8": "the file ends before",
+    }
+    assert_skipped(figures, reasons, 37, capsys.readouterr().out)
+    content = record.read_bytes()
+    record.write_bytes(content[: places[20] + 60])
+    assert figures_of(tmp_path, *arguments)["images"]["count"] == 17  # of 20
+
+
 def test_inverted_boxes_are_named(tmp_path, capsys):
     samples = [*SAMPLES[:2], (160, 120, np.array([[90, 10, 30, 60]]), np.array([0]))]
     write_lst(tmp_path, samples)

@@ -119,7 +119,15 @@ class RecordSource(_ListedSource):
 
     def _unpack(self, index: int):
         record = self._dataset._record
-        return recordio.unpack(record.read_idx(record.keys[index]))
+        try:
+            content = record.read_idx(record.keys[index])
+        except mx.MXNetError:
+            _reopen(record)
+            raise
+        if content is None:
+            _reopen(record)
+            raise BrokenItem("the file ends before the place that the index gives")
+        return recordio.unpack(content)
 
     def _read(self, index: int) -> ImageLabel:
         header, image = self._unpack(index)
@@ -127,3 +135,10 @@ class RecordSource(_ListedSource):
 
     def _decode(self, index: int):
         return mx.image.imdecode(self._unpack(index)[1], 1)
+
+
+def _reopen(record: recordio.MXIndexedRecordIO) -> None:
+    """Open a file again, since MXNet's reader reads nothing more after an error or the end."""
+    # Of the base class: those of the class itself would read the whole index again.
+    recordio.MXRecordIO.close(record)
+    recordio.MXRecordIO.open(record)

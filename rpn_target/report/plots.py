@@ -8,6 +8,7 @@ import io
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import EngFormatter
 
 from .drawing import COLORS, draw_objects, draw_picture, plain, save
 from .tally import BINS
@@ -56,6 +57,12 @@ def _legend(figure: Figure, columns: int) -> None:
     )  # fmt: skip
 
 
+def _count(axis) -> None:
+    """Let the numbers along an axis be whole, and short: 20k, 3M."""
+    axis.get_major_locator().set_params(integer=True)
+    axis.set_major_formatter(EngFormatter(sep=""))
+
+
 def _stacked(ax, names, tallies, positive: float) -> None:
     """Draw a bar per group of objects, of its shares by status."""
     start = np.zeros(len(names))
@@ -98,6 +105,7 @@ def distribution_plot(histogram, thresholds) -> str:
     ax.grid(axis="y", color=GRID, linewidth=0.7)
     ax.set_xlabel("IoU of the object's best anchor", fontsize=10, color=INK)
     ax.set_ylabel("objects", fontsize=10, color=INK)
+    _count(ax.yaxis)
     return _svg(figure)
 
 
@@ -112,7 +120,7 @@ def kept_plot(spread: dict, quota: int) -> str:
     ax.bar((np.arange(len(bars)) + 0.5) * step, bars, width=0.9 * step, color=COLORS["above"])
     ax.axvline(quota + 1, color=INK, linewidth=1, linestyle=":")
     ax.set_xlim(0, len(padded) + 0.5)
-    ax.yaxis.get_major_locator().set_params(integer=True)
+    _count(ax.yaxis)
     ax.grid(axis="y", color=GRID, linewidth=0.7)
     ax.set_xlabel(f"positives kept of {quota} at most", fontsize=10, color=INK)
     ax.set_ylabel("images", fontsize=10, color=INK)
@@ -140,6 +148,7 @@ def shape_plot(shapes) -> str:
     ax.set_xlim(0, max(1, 1.04 * start.max()))
     ax.grid(axis="x", color=GRID, linewidth=0.7)
     ax.set_xlabel("positive anchors before sampling", fontsize=10, color=INK)
+    _count(ax.xaxis)
     _legend(figure, 2)
     return _svg(figure)
 

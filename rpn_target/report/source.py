@@ -108,8 +108,9 @@ def _reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}"
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    # MXNet puts a stack trace first and the message last.
-    message = lines[-1 if isinstance(error, mx.MXNetError) else 0] if lines else ""
+    message = lines[0] if lines else ""
+    if isinstance(error, mx.MXNetError) and lines:  # a stack trace comes first
+        return lines[-1].split("Error: ", 1)[-1]
     if isinstance(error, SyntaxError):
         return f"not well-formed XML: {message}"
     if isinstance(error, OSError) and message:
