@@ -1,6 +1,7 @@
 """``rpn-target inspect``: figures equal to GluonCV's, whatever the dataset holds."""
 
 import pickle
+import sys
 
 import helpers
 import mxnet as mx
@@ -277,6 +278,15 @@ def test_result_does_not_depend_on_workers(tmp_path, capsys):
     assert limited["images"]["count"] == 7
     assert figures_of(tmp_path, *arguments, "--limit", 7) == limited
     assert figures_of(tmp_path, *arguments, "--limit", 7, "--seed", 1) != limited
+
+
+@pytest.mark.parametrize("watched", [False, True])
+def test_progress_is_shown_on_a_terminal_alone(watched, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: watched)
+    assert run("inspect", *PHOTOS, "--suggest") == 0
+    error = capsys.readouterr().err
+    for bar in ("images:", "searching:", "measuring before:", "measuring after:"):
+        assert (bar in error) == watched
 
 
 def voc_job(root):
