@@ -9,6 +9,7 @@ import mxnet as mx
 import numpy as np
 import pytest
 from gluoncv.data.transforms.presets.rcnn import FasterRCNNDefaultTrainTransform
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
@@ -116,6 +117,25 @@ def test_no_objects(sample):
         ax = rpn_target.plot_targets(image, bbox, targets, new_axes(), array)
         assert not ax.texts
         assert len(drawn(ax)[0]) == 1
+
+
+def test_texts_stay_in_the_picture():
+    from rpn_target.report.drawing import draw_objects, draw_picture
+
+    figure = Figure((4, 4))
+    ax = figure.add_axes((0, 0, 1, 1))
+    draw_picture(ax, np.zeros((200, 200, 3), np.uint8))
+    boxes = np.array(
+        [[5, 5, 60, 60], [90, 50, 140, 90], [150, 100, 199, 150], [140, 160, 160, 180]]
+    )
+    draw_objects(ax, boxes, ["a name of 20 letters"] * 4, ["#ffffff"] * 4, [False] * 4)
+    FigureCanvasAgg(figure).draw()
+    edges = ax.get_window_extent()
+    for text in ax.texts:
+        extent = text.get_window_extent()
+        assert edges.x0 <= extent.x0
+        assert extent.x1 <= edges.x1
+    assert [text.get_ha() for text in ax.texts] == ["left", "left", "right", "right"]
 
 
 def test_new_figure(sample):

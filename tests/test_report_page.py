@@ -34,14 +34,14 @@ def photos_page(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def odd_page(tmp_path_factory):
-    """Return a page with long names, every remark, a pyramid and a broken image."""
+    """Return a page with long names, a pyramid and a broken image."""
     root = tmp_path_factory.mktemp("odd")
     samples = make_samples(17, objects=6)
     samples = [
         (width, height, boxes, np.arange(len(boxes)) % len(NAMES))
         for width, height, boxes, _ in samples
     ]
-    # Two objects nearly alike, and one that only anchors across the border cover.
+    # Two objects nearly alike, and two at the border.
     samples[0] = (256, 128, np.array([[40, 30, 103, 93], [41, 30, 104, 93]]), [0, 1])
     samples[1] = (256, 128, np.array([[0, 20, 63, 83], [200, 1, 255, 127]]), [2, 3])
     files = [f"image_{'with_a_long_name_' * 6}{number} '\"&$" for number in range(16)] + ["last"]
@@ -56,7 +56,7 @@ def odd_page(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def large_page(tmp_path_factory):
-    """Return a page with the figures of 20,000 times as many images, objects and anchors, as COCO has."""
+    """Return a page with figures as large as COCO's: 20,000 times those of the photos."""
     folder = tmp_path_factory.mktemp("large")
     arguments = ("--dataset", "photos", "--short", 300, "--strides", 8, 16, "--scales", 4, 8)
     figures = figures_of(folder, *arguments)

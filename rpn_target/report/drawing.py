@@ -22,6 +22,7 @@ COLORS = {
     "negative": "#d9d9d9",
     "object": "#ffffff",
 }
+LETTER = 0.62  # width of a letter, as a share of the font size
 
 
 def plain(text: str) -> str:
@@ -96,11 +97,13 @@ def draw_objects(
 
 
 def _write(ax, box, text: str, color: str, fontsize: float) -> None:
-    """Write at the upper left corner of a box, or the upper right one near the right edge."""
+    """Write at the upper left corner of a box, or the upper right one if only there is room."""
     xmin, ymin, xmax, _ = box
     _, right = ax.get_xlim()
     _, top = ax.get_ylim()
-    at_right = xmin > 0.8 * right
+    pixels = right / (72 * ax.figure.get_figwidth() * ax.get_position().width)  # per point
+    length = LETTER * fontsize * len(text) * pixels
+    at_right = xmin + length > right and min(xmax, right) - length > 0
     light = color in (COLORS["object"], COLORS["forced"], COLORS["positive"])
     ax.annotate(
         plain(text), (min(xmax, right) if at_right else max(xmin, 0), max(ymin, top)),
