@@ -147,12 +147,12 @@ class _ProcessDraws:
         return draws
 
     def _key(self, process) -> tuple[int, ...]:
-        if process == self._home:
-            return ()
         number, place = process
         # The place in the tree of processes is the same in every run, unlike the number, which
         # is needed only where a process was forked without multiprocessing.
-        return (1, *place) if place != self._home[1] else (2, number)
+        if place == self._home[1] and number != self._home[0]:
+            return (2, number)
+        return (1, *place) if place else ()
 
     def kept(self, count: int, quota: int) -> np.ndarray:
         """Draw at most ``quota`` of ``count`` ranks, without replacement."""

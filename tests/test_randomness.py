@@ -19,8 +19,8 @@ from rpn_target import (
     RPNTargetGenerator,
     RPNTargetSampler,
 )
+from rpn_target.batch_order import ORDER
 from rpn_target.randomness import as_draws, sample_generator
-from rpn_target.seeded_loader import ORDER
 
 RNGS = {
     "global": lambda: None,
@@ -385,6 +385,18 @@ class TestWorkers:
         shortest = min(map(len, lists))
         assert shortest and len({values[:shortest] for values in lists}) == 1
 
+    @pytest.mark.parametrize("method", ["fork", "spawn"])
+    def test_made_in_a_worker(self, method):
+        """Workers may make the thing themselves, as where a script is imported anew."""
+        parent = draws_of(as_draws(5))
+        context = multiprocessing.get_context(method)
+        found = []
+        for _ in range(2):  # two pools of one, so that both have a worker that does something
+            with context.Pool(1) as pool:
+                found += pool.map(draws_of_number, [5])
+        values = [*parent, *(value for values in found for value in values)]
+        assert len(set(values)) == len(values) == 60
+
     def test_threads(self):
         """They share one stream, and none of its draws."""
         dataset = Draw(5)
@@ -452,6 +464,10 @@ class TestWorkers:
 
 def draws_of(draws):
     return [draws.integer(0, 2**62) for _ in range(20)]
+
+
+def draws_of_number(number):
+    return draws_of(as_draws(number))
 
 
 class Transformed(Draw):
