@@ -107,7 +107,7 @@ def check_image_settings(short, max_size, mean, std, flip_p: float) -> None:
         raise ValueError(
             f"short must be a number of pixels above 0, or a range of two, but got {short!r}"
         )
-    if not _is_side(max_size):
+    if not _is_side(max_size, allow_infinity=True):  # which is no limit
         raise ValueError(f"max_size must be a number of pixels above 0, but got {max_size!r}")
     for name, value in (("mean", mean), ("std", std)):
         array = np.asarray(value)
@@ -119,10 +119,11 @@ def check_image_settings(short, max_size, mean, std, flip_p: float) -> None:
             raise ValueError(f"{name} must be 3 finite numbers, but got {value!r}")
     if (np.asarray(std) == 0).any():
         raise ValueError(f"std must be 3 numbers other than 0, but got {std!r}")
-    if not 0 <= _real("flip_p", flip_p) <= 1:
+    is_yes_or_no = isinstance(flip_p, (bool, np.bool_))
+    if not is_yes_or_no and not 0 <= _real("flip_p", flip_p) <= 1:
         raise ValueError(f"flip_p must be in [0, 1], but got {flip_p}")
 
 
-def _is_side(value) -> bool:
+def _is_side(value, allow_infinity: bool = False) -> bool:
     is_number = isinstance(value, (numbers.Real, np.number)) and not isinstance(value, bool)
-    return is_number and 0 < value < float("inf")
+    return is_number and value > 0 and (allow_infinity or value < float("inf"))

@@ -111,6 +111,17 @@ class TestGluonCV:
             assert max(img.shape[1:]) <= 200
 
     @NETS
+    def test_no_max_size(self, transforms, name):
+        img = judge(transforms(name, max_size=float("inf")), make_sample(40, 120))[0]
+        assert img.shape[1:] == (100, 300)
+
+    @pytest.mark.parametrize("flip_p", [True, False, np.bool_(True), np.float32(0.5)])
+    def test_kinds_of_flip_probability(self, flip_p):
+        pair = [kind(100, flip_p=flip_p) for kind in (FasterRCNNTrainTransform, GluonCVTransform)]
+        for seed in range(4):
+            judge(pair, make_sample(90, 77), seed)
+
+    @NETS
     @pytest.mark.parametrize(
         "options",
         [
