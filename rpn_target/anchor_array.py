@@ -33,10 +33,17 @@ class AnchorArray:
     ----------
     anchors : array-like of shape (N, 4)
         Corner boxes; converted to float32.
+    where : str
+        What they belong to (such as the image size), for a message.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no valid corner boxes.
     """
 
-    def __init__(self, anchors):
-        anchors = check_boxes(anchors, "anchor", count="N")
+    def __init__(self, anchors, where: str = ""):
+        anchors = check_boxes(anchors, "anchor", where, count="N")
         self._size = len(anchors)
         blocks = -(-self._size // BLOCK)
         # The last block is filled up with copies of the last anchor, found invalid below.

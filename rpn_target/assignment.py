@@ -27,9 +27,10 @@ from .inside import IndexInside, Remainder
 from .overlaps import EPSILON, ties
 from .settings import TargetSettings
 
-__all__ = ["Assignment", "assign", "low_quality"]
+__all__ = ["Assignment", "assign", "in_pieces", "low_quality"]
 
 PAIRS_AT_ONCE = 1 << 17  # of an anchor and a box, where all are computed
+BOXES_AT_ONCE = 128  # in a search: bounds the memory whatever M is
 
 
 class Assignment(NamedTuple):
@@ -84,27 +85,38 @@ def assign(
 def _search(anchors, boxes, inside, settings: TargetSettings):
     """Return positives and their matches, and all valid anchors that are not negative."""
     negative = np.float32(settings.neg_iou_thresh)
-    anchor, box, iou, best_of_box = anchors.overlaps(boxes, float(negative), inside)
-    forced = low_quality(iou, best_of_box[box], settings)
-    kept = np.flatnonzero(forced | (iou >= negative))
-    anchor, match, iou, forced = _per_anchor(
-        anchor[kept], box[kept], iou[kept], forced[kept], len(boxes)
-    )
+    found, lowest = _search_some(anchors, boxes[:BOXES_AT_ONCE], inside, settings)
+    for start in range(BOXES_AT_ONCE, len(boxes), BOXES_AT_ONCE):
+        part = boxes[start : start + BOXES_AT_ONCE]
+        (anchor, match, *rest), lowest_of_part = _search_some(anchors, part, inside, settings)
+        both = map(np.concatenate, zip(found, (anchor, match + start, *rest)))
+        found = _per_anchor(*both, len(boxes))
+        lowest = min(lowest, lowest_of_part)
+    anchor, match, iou, forced = found
     candidate = iou >= negative
     if settings.low_quality_matches == "gluoncv":
         # If the best of a box is below epsilon, even anchors that do not meet the box tie with it.
-        forced |= (best_of_box < EPSILON).any()
+        forced |= lowest < EPSILON
         forced &= candidate
     elif settings.low_quality_matches == "keep":
         candidate |= forced
         # Below the threshold, an overlap with another box may be larger and not be known.
         low = np.flatnonzero(forced & (iou < negative))
-        overlap = intersection_over_union(
-            anchors.corners(anchor[low]).T[:, :, None], boxes.T[:, None]
-        )
-        match[low] = overlap.argmax(axis=1)
+        for piece in in_pieces(low, len(boxes)):
+            match[piece] = _all_overlaps(anchors, anchor[piece], boxes).argmax(axis=1)
     chosen = forced | (iou >= np.float32(settings.pos_iou_thresh))
     return anchor[chosen], match[chosen], anchor[candidate]
+
+
+def _search_some(anchors, boxes, inside, settings: TargetSettings):
+    """Return the anchors that matter to these boxes, and the lowest of the boxes' largest IoUs."""
+    negative = np.float32(settings.neg_iou_thresh)
+    anchor, box, iou, best_of_box = anchors.overlaps(boxes, float(negative), inside)
+    forced = low_quality(iou, best_of_box[box], settings)
+    kept = np.flatnonzero(forced | (iou >= negative))
+    overlaps = anchor[kept], box[kept], iou[kept], forced[kept]
+    del anchor, box, iou, forced  # most of the memory, if the threshold is low
+    return _per_anchor(*overlaps, len(boxes)), best_of_box.min()
 
 
 def low_quality(iou: np.ndarray, best: np.ndarray, settings: TargetSettings) -> np.ndarray:
@@ -114,6 +126,16 @@ def low_quality(iou: np.ndarray, best: np.ndarray, settings: TargetSettings) -> 
     if settings.low_quality_matches == "keep":
         return ties(iou, best) & (iou > 0)
     return ties(iou, best)
+
+
+def in_pieces(rows: np.ndarray, boxes: int) -> list[np.ndarray]:
+    """Split rows, or their numbers, so that a piece has no more than `PAIRS_AT_ONCE` with boxes."""
+    return np.array_split(rows, max(1, -(-len(rows) * boxes // PAIRS_AT_ONCE)))
+
+
+def _all_overlaps(anchors, number: np.ndarray, boxes: np.ndarray) -> np.ndarray:
+    """Return the IoU (K, M) of the anchors with these numbers with every box."""
+    return intersection_over_union(anchors.corners(number).T[:, :, None], boxes.T[:, None])
 
 
 def _per_anchor(anchor, box, iou, forced, boxes: int):
@@ -139,16 +161,12 @@ def _assign_without_negatives(anchors, boxes, inside, settings: TargetSettings) 
     more for the anchors.
     """
     number = inside.select(np.arange(len(inside)))
-    pieces = np.array_split(number, max(1, len(number) * len(boxes) // PAIRS_AT_ONCE))
-    columns = boxes.T[:, None]  # (4, 1, M)
-
-    def overlap(piece):
-        return intersection_over_union(anchors.corners(piece).T[:, :, None], columns)
-
-    best_of_box = np.max([overlap(piece).max(axis=0) for piece in pieces], axis=0)
+    pieces = in_pieces(number, len(boxes))
+    best_of_box = [_all_overlaps(anchors, piece, boxes).max(axis=0) for piece in pieces]
+    best_of_box = np.max(best_of_box, axis=0)
     matches, chosen = [], []
     for piece in pieces:
-        iou = overlap(piece)
+        iou = _all_overlaps(anchors, piece, boxes)
         matches.append(iou.argmax(axis=1))
         forced = low_quality(iou, best_of_box, settings).any(axis=1)
         chosen.append(forced | (iou.max(axis=1) >= np.float32(settings.pos_iou_thresh)))

@@ -69,6 +69,10 @@ class RPNTargetSampler(gluon.Block):
         )
         self._draws = as_draws(rng)
 
+    def __call__(self, ious):
+        """Call `forward`; a gluon Block by itself takes no keyword arguments."""
+        return super().__call__(ious)
+
     def forward(self, ious):
         """Sample the anchors of one image.
 
@@ -201,7 +205,7 @@ class RPNTargetGenerator(gluon.Block):
         where = f" (image of {width} x {height})"
         boxes = check_boxes(as_numpy(bbox), "bbox", where)
         if not isinstance(anchor, (AnchorLattice, AnchorArray)):
-            anchor = AnchorArray(as_numpy(anchor))
+            anchor = AnchorArray(as_numpy(anchor), where)
         if ignore is not None:
             ignore = check_boxes(as_numpy(ignore), "ignore", where, count="K")
         return generate_targets(anchor, boxes, width, height, self._settings, self._draws, ignore)

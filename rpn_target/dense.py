@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .assignment import Assignment, low_quality
+from .assignment import Assignment, in_pieces, low_quality
 from .inside import IndexInside
 from .overlaps import EPSILON
 from .settings import TargetSettings
@@ -77,10 +77,16 @@ def assign_dense(ious: np.ndarray, settings: TargetSettings) -> tuple[Assignment
         rows = np.union1d(candidates, below) if len(below) else candidates
     elif settings.low_quality_matches == "keep":
         low = np.flatnonzero(best_of_box < settings.neg_iou_thresh + 4 * EPSILON)
-        tied = low_quality(ious[:, low], best_of_box[low], settings).any(axis=1)
-        rows = np.union1d(candidates, np.flatnonzero(tied))
-    forced = low_quality(ious[rows], best_of_box, settings).any(axis=1)
-    positives = rows[forced | (best[rows] >= settings.pos_iou_thresh)]
+        tied = [
+            low_quality(piece[:, low], best_of_box[low], settings).any(axis=1)
+            for piece in in_pieces(ious, boxes)
+        ]
+        rows = np.union1d(candidates, np.flatnonzero(np.concatenate(tied)))
+    forced = [
+        low_quality(ious[piece], best_of_box, settings).any(axis=1)
+        for piece in in_pieces(rows, boxes)
+    ]
+    positives = rows[np.concatenate(forced) | (best[rows] >= settings.pos_iou_thresh)]
     negative[positives] = False
     return Assignment(positives, matches[positives], IndexInside(negative)), matches
 
@@ -91,10 +97,13 @@ def _best_of_box(ious: np.ndarray, candidates: np.ndarray, threshold: float) -> 
     From the threshold on it is found in a candidate row, so only boxes without one are looked
     for in all rows.
     """
+    boxes = ious.shape[1]
     if not len(candidates):
         return ious.max(axis=0)
-    best = ious[candidates].max(axis=0)
+    best = [ious[piece].max(axis=0) for piece in in_pieces(candidates, boxes)]
+    best = np.max(best, axis=0)
     short = np.flatnonzero(best < threshold)
     if len(short):
-        best[short] = ious[:, short].max(axis=0)
+        pieces = in_pieces(ious, boxes)
+        best[short] = np.max([piece[:, short].max(axis=0) for piece in pieces], axis=0)
     return best

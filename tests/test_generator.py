@@ -157,6 +157,20 @@ class TestGluonCV:
         boxes = make_boxes("mixed", count, height, width, anchors)
         judge(pyramid, boxes, height, width)
 
+    @pytest.mark.parametrize("kind", ["mixed", "duplicate", "between", "crowd"])
+    @pytest.mark.parametrize("count", [128, 129, 400])
+    def test_many_boxes(self, kind, count):
+        """More than are searched for at once: ties go to the lowest row over all of them."""
+        boxes = make_boxes(kind, count, 203, 331, PYRAMIDS["fpn"].array(203, 331))
+        for options in (dict(), dict(num_sample=10**9), dict(neg_iou_thresh=0.01)):
+            judge("fpn", boxes, 203, 331, **options)
+
+    def test_last_of_many_boxes_meets_no_anchor(self):
+        inner = PYRAMIDS["c4"].array(320, 320)[3000:3001] + np.float32(5)
+        boxes = np.concatenate([np.repeat(inner, 200, axis=0), inner + np.float32(5000)])
+        judge("c4", boxes, 320, 320, num_sample=10**9)
+        judge("c4", boxes[::-1].copy(), 320, 320, num_sample=10**9)
+
     @pytest.mark.parametrize("options", [dict(), dict(neg_iou_thresh=0)], ids=str)
     def test_all_anchors_outside(self, options):
         """GluonCV makes every anchor positive, and so do we."""

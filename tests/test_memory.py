@@ -24,6 +24,16 @@ def pyramid():
     return AnchorLattice(levels, [(-(-HEIGHT // s), -(-WIDTH // s)) for s in strides])
 
 
+def peak_of(function):
+    gc.collect()
+    tracemalloc.start()
+    try:
+        result = function()
+        return result, tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
 @pytest.mark.parametrize("kind", ["lattice", "array"])
 @pytest.mark.parametrize("count", [0, 100])
 def test_generator_needs_little_above_its_outputs(kind, count):
@@ -32,16 +42,30 @@ def test_generator_needs_little_above_its_outputs(kind, count):
     anchors = lattice if kind == "lattice" else mx.nd.array(corners)
     generator = rpn_target.RPNTargetGenerator()
     boxes = make_boxes(HEIGHT, WIDTH, count, seed=0)
-    gc.collect()
-    tracemalloc.start()
-    try:
-        targets = generator(boxes, anchors, WIDTH, HEIGHT)
-        peak = tracemalloc.get_traced_memory()[1]
-    finally:
-        tracemalloc.stop()
+    targets, peak = peak_of(lambda: generator(boxes, anchors, WIDTH, HEIGHT))
     outputs = sum(array.nbytes for array in targets)
     assert outputs > 8 * MEGABYTE
     assert peak - outputs < 15 * MEGABYTE
+
+
+@pytest.mark.parametrize("kind", ["lattice", "array"])
+@pytest.mark.parametrize("rule", ["gluoncv", "keep"])
+def test_generator_does_not_grow_with_the_boxes(kind, rule):
+    lattice = pyramid()
+    anchors = lattice if kind == "lattice" else lattice.corners(np.arange(len(lattice)))
+    generator = rpn_target.RPNTargetGenerator(low_quality_matches=rule)
+    boxes = make_boxes(HEIGHT, WIDTH, 2000, seed=0)
+    targets, peak = peak_of(lambda: generator(boxes, anchors, WIDTH, HEIGHT))
+    assert peak - sum(array.nbytes for array in targets) < 15 * MEGABYTE
+
+
+@pytest.mark.parametrize("thresholds", [(0.7, 0.3), (0.7, 0.01), (0.7, 0)])
+@pytest.mark.parametrize("rule", ["gluoncv", "keep", "drop"])
+def test_sampler_makes_no_matrix(thresholds, rule):
+    ious = np.random.RandomState(0).rand(100000, 100).astype(np.float32) * 0.8
+    sampler = rpn_target.RPNTargetSampler(256, *thresholds, 0.5, low_quality_matches=rule)
+    _, peak = peak_of(lambda: sampler(ious))
+    assert peak < ious.nbytes / 4
 
 
 def resident_megabytes():

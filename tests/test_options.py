@@ -160,6 +160,13 @@ class TestLowQuality:
                 boxes = make_boxes(kind, 4, height, width, array, seed)
                 judge(pyramid, boxes, height, width, seed=seed, **options)
 
+    @pytest.mark.parametrize("kind", ["mixed", "duplicate"])
+    def test_many_boxes(self, kind, name, quota):
+        """More than are searched for at once."""
+        height, width = SIZES[0]
+        boxes = make_boxes(kind, 140, height, width, PYRAMIDS["small"].array(height, width))
+        judge("small", boxes, height, width, boxes[:3], low_quality_matches=name, **quota)
+
     @pytest.mark.parametrize("thresholds", THRESHOLDS, ids=str)
     @pytest.mark.parametrize("dtype", [np.float32, np.float64])
     def test_matrix(self, dtype, thresholds, name, quota):

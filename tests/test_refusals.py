@@ -143,13 +143,15 @@ class TestGenerator:
 
     @pytest.mark.parametrize("boxes, error, message", BOXES)
     def test_anchors(self, boxes, error, message):
-        with helpers.strict(), pytest.raises(error, match=f"^anchor must .*{message}"):
+        with helpers.strict(), pytest.raises(error, match=f"^anchor must .*{message}") as caught:
             RPNTargetGenerator()([[1, 2, 3, 4]], boxes, 40, 30)
+        assert str(caught.value).endswith("(image of 40 x 30)")
 
     @pytest.mark.parametrize("shape", SHAPES)
     def test_shape_of_anchors(self, shape):
-        with pytest.raises(ValueError, match=r"^anchor must have shape \(N, 4\), but its shape is"):
+        with pytest.raises(ValueError, match=r"^anchor must have shape \(N, 4\), but") as caught:
             RPNTargetGenerator()([[1, 2, 3, 4]], np.zeros(shape), 40, 30)
+        assert str(caught.value).endswith(f"but its shape is {shape} (image of 40 x 30)")
 
     def test_ndarrays(self):
         with pytest.raises(ValueError, match=r"^bbox must .* row 1 is \[5.0, 0.0, 4.0, 0.0\]"):

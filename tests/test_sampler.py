@@ -231,6 +231,12 @@ class TestBlock:
             np.testing.assert_array_equal(one.asnumpy(), other)
         np.testing.assert_array_equal(matrix.asnumpy(), expected)
 
+    def test_called_by_keyword(self):
+        """As can be GluonCV's from 0.5 on, which is no Block."""
+        samples, matches = RPNTargetSampler(*DEFAULT)(ious=BY_HAND)
+        np.testing.assert_array_equal(samples, BY_HAND_SAMPLES)
+        np.testing.assert_array_equal(matches, BY_HAND_MATCHES)
+
     @pytest.mark.parametrize("wrap", [np.asarray, mx.nd.array])
     def test_inside_another_block(self, wrap):
         class Outer(mx.gluon.Block):
