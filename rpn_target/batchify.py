@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from numbers import Integral
 
 import numpy as np
 
@@ -35,8 +36,9 @@ class FasterRCNNTrainBatchify:
 
     Raises
     ------
-    ValueError
-        If ``num_shards`` is below 1, or the network's feature maps cannot be computed.
+    TypeError, ValueError
+        If ``num_shards`` is no whole number from 1 on, or the network's feature maps cannot be
+        computed.
 
     Notes
     -----
@@ -46,6 +48,8 @@ class FasterRCNNTrainBatchify:
     _elements = ("img", "label", "cls_targets", "box_targets", "box_masks")
 
     def __init__(self, net, num_shards=1):
+        if isinstance(num_shards, bool) or not isinstance(num_shards, Integral):
+            raise TypeError(f"num_shards must be a whole number, but got {num_shards!r}")
         if num_shards < 1:
             raise ValueError(f"num_shards must be at least 1, but got {num_shards}")
         self._num_shards = int(num_shards)
@@ -75,7 +79,8 @@ class FasterRCNNTrainBatchify:
         Raises
         ------
         ValueError
-            If there are fewer samples than shards, or a sample has other parts than these.
+            If there are fewer samples than shards, or a sample has other parts than these, or
+            parts of other shapes.
         """
         shards = self._shards(data)
         images, labels, targets = [], [], []
@@ -142,6 +147,10 @@ def _pad(arrays):
 def _pad_labels(labels):
     """Stack labels (M, 4+), padded with rows of -1 to the largest M."""
     labels = [as_numpy(label) for label in labels]
+    labels = [label.reshape(0, 4) if label.shape == (0,) else label for label in labels]
+    if any(label.ndim != 2 for label in labels):
+        shapes = [label.shape for label in labels]
+        raise ValueError(f"labels of a batch must have shape (M, 4+), but got {shapes}")
     columns = {label.shape[1] for label in labels if len(label)}
     if len(columns) > 1:
         shapes = [label.shape for label in labels]
@@ -176,7 +185,7 @@ def _batch_targets(targets, image_size: tuple[int, int], feature_maps: FeatureMa
     for row, sample in enumerate(zip(*targets)):
         for shape, depth, part, *levels in zip(shapes, depths, slices, *sample):
             cls_target, box_target, box_mask = (as_numpy(level) for level in levels)
-            _check_level(cls_target, shape)
+            _check_level(cls_target, box_target, box_mask, shape, depth)
             cells = outs[0][row, part].reshape(*shape, depth)
             rows, columns = cls_target.shape[:2]
             cells[:rows, :columns] = cls_target
@@ -193,11 +202,20 @@ def _batch_targets(targets, image_size: tuple[int, int], feature_maps: FeatureMa
     return batches
 
 
-def _check_level(level: np.ndarray, shape: tuple[int, int]) -> None:
-    if level.shape[0] > shape[0] or level.shape[1] > shape[1]:
+def _check_level(cls_target, box_target, box_mask, shape: tuple[int, int], depth: int) -> None:
+    size = cls_target.shape[:2]
+    if cls_target.shape != (*size, depth) or any(
+        array.shape != (*size, 4 * depth) for array in (box_target, box_mask)
+    ):
+        raise ValueError(
+            f"the targets of a level must have shapes (rows, columns, {depth}) and (rows, columns, "
+            f"{4 * depth}) twice, but have {cls_target.shape}, {box_target.shape} and "
+            f"{box_mask.shape}"
+        )
+    if size[0] > shape[0] or size[1] > shape[1]:
         raise ValueError(
             f"the targets of a level must fit the padded image's feature map of {shape[0]} x "
-            f"{shape[1]} cells, but have {level.shape[0]} x {level.shape[1]}"
+            f"{shape[1]} cells, but have {size[0]} x {size[1]}"
         )
 
 

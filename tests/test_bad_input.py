@@ -377,6 +377,12 @@ class TestConstructors:
         with pytest.raises(ValueError, match="num_shards must be at least 1, but got"):
             FasterRCNNTrainBatchify(c4_net, shards)
 
+    @pytest.mark.parametrize("shards", [1.5, 2.0, "2", None, True])
+    def test_kind_of_shards(self, c4_net, shards):
+        for kind in (FasterRCNNTrainBatchify, MaskRCNNTrainBatchify):
+            with pytest.raises(TypeError, match="num_shards must be a whole number, but got"):
+                kind(c4_net, shards)
+
 
 class TestGeneratorSizes:
     @pytest.mark.parametrize("width, height", [(NAN, 30), (40, NAN), ("40", 30), (40, None)])
@@ -415,6 +421,27 @@ class TestBatches:
         ):
             with pytest.raises(ValueError, match="every sample must hold .* but sample 1 of the"):
                 batchify(batch)
+
+    @pytest.mark.parametrize("label", [np.zeros(5), np.zeros((1, 2, 5)), 3])
+    def test_shape_of_labels(self, c4_net, label):
+        (image, _, *targets), other = self.samples(c4_net)
+        with pytest.raises(ValueError, match=r"labels .* must have shape \(M, 4\+\), but got"):
+            FasterRCNNTrainBatchify(c4_net)([other, (image, label, *targets)])
+
+    @pytest.mark.parametrize("change", ["swap", "depth", "boxes", "rank"])
+    def test_shape_of_targets(self, c4_net, change):
+        """Some of these could be written somehow, and would be garbage."""
+        first, (image, label, (cls,), (box,), (mask,)) = self.samples(c4_net)
+        cls, box, mask = {
+            "swap": (cls, cls, mask),
+            "depth": (cls[:, :, 1:], box[:, :, 4:], mask[:, :, 4:]),
+            "boxes": (cls, box[1:], mask),
+            "rank": (cls.ravel(), box, mask),
+        }[change]
+        with pytest.raises(
+            ValueError, match=r"must have shapes \(rows, columns, 9\) and .* but have"
+        ):
+            FasterRCNNTrainBatchify(c4_net)([first, (image, label, [cls], [box], [mask])])
 
     def test_targets_of_another_network(self, c4_net, fpn_net):
         fpn = FasterRCNNTrainTransform(30, 100, fpn_net, multi_stage=True)(IMAGE, LABEL)
