@@ -24,7 +24,9 @@ Corners = Sequence[np.ndarray]
 """Four broadcastable float32 arrays: xmin, ymin, xmax, ymax."""
 
 
-def check_boxes(boxes, name: str = "bbox", where: str = "", count: str = "M") -> np.ndarray:
+def check_boxes(
+    boxes, name: str = "bbox", where: str = "", count: str = "M", scale: float = 1.0
+) -> np.ndarray:
     """Check corner boxes and return them as float32.
 
     Parameters
@@ -37,6 +39,8 @@ def check_boxes(boxes, name: str = "bbox", where: str = "", count: str = "M") ->
         What the boxes belong to (such as the image size), for the message.
     count : str
         The letter for the number of boxes, for the message.
+    scale : float
+        See `bad_boxes`.
 
     Returns
     -------
@@ -62,7 +66,7 @@ def check_boxes(boxes, name: str = "bbox", where: str = "", count: str = "M") ->
         )
     with np.errstate(over="ignore"):
         array = array.astype(np.float32, copy=False)
-    bad = bad_boxes(array)
+    bad = bad_boxes(array, scale)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         raise ValueError(
@@ -72,13 +76,14 @@ def check_boxes(boxes, name: str = "bbox", where: str = "", count: str = "M") ->
     return array
 
 
-def bad_boxes(boxes: np.ndarray) -> np.ndarray:
+def bad_boxes(boxes: np.ndarray, scale: float = 1.0) -> np.ndarray:
     """Tell which corner boxes (M, 4) are not finite, are inverted, or overflow; bool (M,).
 
-    A box whose area overflows float32 counts as bad: its IoU would be NaN.
+    A box whose area overflows float32 counts as bad: its IoU would be NaN. So does one that would
+    overflow if it were enlarged by ``scale``, which is at least 1.
     """
-    xmin, ymin, xmax, ymax = boxes.T
     with np.errstate(over="ignore", invalid="ignore"):
+        xmin, ymin, xmax, ymax = (boxes if scale == 1 else boxes * np.float32(scale)).T
         width, height = xmax - xmin, ymax - ymin
         # A corner that is not finite makes a side, and so the area, infinite or NaN.
         return ~((width >= 0) & (height >= 0) & np.isfinite(width * height))

@@ -18,13 +18,15 @@ SEQUENCES = (list, tuple, np.ndarray)
 FARTHEST = 1e6  # pixels: pycocotools walks along every outline, in time and memory
 
 
-def check_sample(src, label, ignore_column: int | None, on_bad_box: str):
+def check_sample(src, label, short: float, ignore_column: int | None, on_bad_box: str):
     """Check an image and its label.
 
     Parameters
     ----------
     src : NDArray of shape (H, W, 3)
     label : array-like of shape (M, 4+)
+    short : float
+        The most that the image's shorter side may become: boxes must be finite then, too.
     ignore_column : int, optional
         A column the label must have.
     on_bad_box : {"raise", "drop"}
@@ -49,11 +51,12 @@ def check_sample(src, label, ignore_column: int | None, on_bad_box: str):
             f"label must have a column {ignore_column} (ignore_column), but its shape is "
             f"{label.shape}{where}"
         )
+    scale = max(1, (short + 1) / min(src.shape[:2]))  # more by one for the rounding of sides
     if on_bad_box == "raise":
-        check_boxes(label[:, :4], "label[:, :4]", where)
+        check_boxes(label[:, :4], "label[:, :4]", where, scale=scale)
         return label, np.arange(len(label))
     with np.errstate(over="ignore"):
-        bad = bad_boxes(label[:, :4].astype(np.float32))
+        bad = bad_boxes(label[:, :4].astype(np.float32), scale)
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
         warnings.warn(

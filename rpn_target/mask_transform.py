@@ -6,7 +6,7 @@ import numpy as np
 from gluoncv.data.transforms import mask as mask_transforms
 from gluoncv.data.transforms.presets.rcnn import MaskRCNNDefaultTrainTransform
 
-from .label import check_polygons, check_sample
+from .label import check_polygons
 from .ndarray import empty
 from .randomness import as_draws
 from .settings import check_image_settings
@@ -80,7 +80,7 @@ class MaskRCNNTrainTransform(TrainTransform, MaskRCNNDefaultTrainTransform):
             polygon has the wrong kind or shape, or is not finite.
         """
         draws = self._draws if rng is None else as_draws(rng)
-        boxes, used = check_sample(src, label, self._ignore_column, self._on_bad_box)
+        boxes, used = self._check(src, label)
         segm = check_polygons(src, segm, used, len(label))
         resized, bbox, flip = self._resize(src, boxes, FLIP_P, draws)
         masks = self._masks(segm, src.shape[:2], resized.shape[:2], flip)

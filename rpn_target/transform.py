@@ -55,6 +55,11 @@ class TrainTransform:
                 )
             self._warned_of_size = False
 
+    def _check(self, src, label):
+        """Return the label to use as an array, and which rows of the given one it has."""
+        short = max(self._short) if self._random_resize else self._short
+        return check_sample(src, label, short, self._ignore_column, self._on_bad_box)
+
     def _resize(self, src, label: np.ndarray, flip_p: float, draws):
         """Resize and draw the flip; returns the resized image, its boxes, and whether to flip."""
         height, width = src.shape[:2]
@@ -219,7 +224,7 @@ class FasterRCNNTrainTransform(TrainTransform, FasterRCNNDefaultTrainTransform):
             finite; the message names the row and the image's size.
         """
         draws = self._draws if rng is None else as_draws(rng)
-        label, _ = check_sample(src, label, self._ignore_column, self._on_bad_box)
+        label, _ = self._check(src, label)
         resized, bbox, flip = self._resize(src, label, self._flip_p, draws)
         img = self._tensor(resized, flip)
         return (img, bbox, *self._targets(bbox, resized, draws))

@@ -164,6 +164,38 @@ class TestLabels:
             np.testing.assert_array_equal(bbox[:, 4], label[:, 4].astype(np.float32))
 
 
+class TestEnlarged:
+    """Boxes that are finite in the image as it is, but not in the one the network sees."""
+
+    IMAGE = mx.nd.array(IMAGE.asnumpy()[:10, :12], dtype="uint8")
+    # The largest int64, as a NaN becomes if it is taken for a whole number; and a long line.
+    ROWS = ([-(2**63), -(2**63), 2**63 - 1, 2**63 - 1], [0, 1, 1e38, 1 + 1e-3])
+
+    @pytest.mark.parametrize("row", ROWS, ids=str)
+    @pytest.mark.parametrize("short", [200, (5, 200)])
+    def test_refused(self, row, short):
+        label = np.array([[1, 2, 11, 9], row]) * 0.7
+        for kind, extra in (
+            (FasterRCNNTrainTransform, ()),
+            (MaskRCNNTrainTransform, (polygons(2),)),
+        ):
+            state = helpers.random_states()
+            with helpers.strict(), pytest.raises(ValueError, match=r"row 1 is .*image of 12 x 10"):
+                kind(short, 1000)(self.IMAGE, label, *extra)
+            assert state == helpers.random_states()
+            with helpers.strict(), pytest.warns(UserWarning, match="dropped 1 of 2 boxes"):
+                result = kind(short, 1000, on_bad_box="drop")(self.IMAGE, label, *extra)
+            assert len(result[1]) == 1
+
+    @pytest.mark.parametrize("row", ROWS, ids=str)
+    def test_allowed_where_it_stays_finite(self, row):
+        label = np.array([row]) * 0.7
+        helpers.run_both(
+            lambda: FasterRCNNTrainTransform(8, 1000)(self.IMAGE, label),
+            lambda: GluonCVTransform(8, 1000)(self.IMAGE, label),
+        )
+
+
 class TestDrop:
     """``on_bad_box="drop"``: as if the bad rows had not been there, but for a warning."""
 
