@@ -11,10 +11,11 @@ from typing import Callable, NamedTuple
 
 __all__ = ["FeatureMapSizes", "fit_feature_maps"]
 
-# Sides a network is asked for: PROBE and PROBE + SPAN give the stride (which must divide SPAN),
-# the others, small, odd, tall and wide, must then come out right.
+# Sides a network is asked for: PROBE and PROBE + SPAN give the stride (SPAN is so long that where
+# its ends fall within a cell makes no difference to the rounded quotient), the others, small, odd,
+# tall and wide, must then come out right.
 PROBE = 512
-SPAN = 1024
+SPAN = 2**20
 CHECKS = ((800, 1216), (1333, 800), (607, 911), (321, 1025), (255, 257), (769, 130), (128, 128))
 
 
@@ -56,12 +57,13 @@ def fit_feature_maps(
     at_end = [height for height, _ in infer(PROBE + SPAN, PROBE + SPAN)]
     strides = []
     for level, (begin, end) in enumerate(zip(at_probe, at_end)):
-        if end <= begin or SPAN % (end - begin):
+        stride = round(SPAN / max(1, end - begin))
+        if abs((end - begin) * stride - SPAN) >= stride:
             raise ValueError(
                 f"level {level} of {name} must grow by one cell per whole number of pixels, but "
                 f"{SPAN} more pixels give {end - begin} more cells"
             )
-        strides.append(SPAN // (end - begin))
+        strides.append(stride)
 
     # Cells at PROBE + d are at_probe + 1 from the smallest d with PROBE + d + offset a multiple
     # of the stride; found by bisection, for all levels from the same answers.

@@ -60,8 +60,9 @@ class TestNetworks:
 
     @pytest.mark.parametrize(
         "kernel, stride, padding",
-        [(1, 1, 0), (3, 1, 0), (3, 2, 0), (3, 2, 1), (7, 2, 3), (2, 2, 0), (4, 4, 0), (5, 8, 9)],
-    )
+        [(1, 1, 0), (3, 1, 0), (3, 2, 0), (3, 2, 1), (7, 2, 3), (2, 2, 0), (4, 4, 0), (5, 8, 9),
+         (3, 3, 0), (7, 5, 2), (7, 7, 3), (5, 6, 2)],
+    )  # fmt: skip
     def test_any_padding(self, kernel, stride, padding):
         net = network(
             nn.Conv2D(2, kernel, stride, padding), nn.MaxPool2D(3, 2), nn.Conv2D(2, kernel, 1)
@@ -78,7 +79,9 @@ class TestNetworks:
 
 
 class TestFit:
-    @pytest.mark.parametrize("stride", [1, 2, 4, 8, 16, 32, 64, 128])
+    @pytest.mark.parametrize(
+        "stride", [1, 2, 3, 4, 5, 7, 8, 12, 16, 24, 31, 32, 33, 48, 63, 64, 65, 96, 127, 128]
+    )
     def test_finds_what_is_there(self, stride):
         for offset in (0, 1, stride // 2, stride - 1, stride, -1, -stride, -3 * stride - 1):
             expected = FeatureMapSizes((offset, 0), (stride, 2))
@@ -118,9 +121,12 @@ class TestRefusals:
     @pytest.mark.parametrize(
         "infer, message",
         [
-            (lambda h, w: [(7, 7)], "level 0 of net must grow .* 1024 more pixels give 0 more"),
-            (lambda h, w: [(h // 4, w // 4), (h // 3, w // 3)], "level 1 of net must grow by one"),
-            (lambda h, w: [(2 * h, 2 * w)], "1024 more pixels give 2048 more cells"),
+            (lambda h, w: [(7, 7)], "level 0 of net must grow .* 1048576 more pixels give 0 more"),
+            (
+                lambda h, w: [(h // 4, w // 4), (3 * h // 10, 3 * w // 10)],
+                "level 1 of net must grow by one",
+            ),
+            (lambda h, w: [(2 * h, 2 * w)], "1048576 more pixels give 2097152 more cells"),
             (lambda h, w: [(h // 4, w // 8)], r"an image of 800 x 1216 has \(\(200, 152\),\)"),
             (lambda h, w: [(max(h // 4, 40), w // 4)], "an image of 128 x 128 has"),
             (lambda h, w: [(min(h, w) // 4,) * 2], "an image of 800 x 1216 has"),
