@@ -24,7 +24,7 @@ from .blocks import RPNTargetGenerator, RPNTargetSampler
 from .mask_transform import MaskRCNNTrainTransform
 from .transform import FasterRCNNTrainTransform
 
-__all__ = ["Place", "Swap", "install", "uninstall"]
+__all__ = ["Place", "Swap", "install", "is_installed", "uninstall"]
 
 PACKAGE = __name__.rpartition(".")[0]
 
@@ -204,6 +204,11 @@ def uninstall() -> None:
         while _state.attributes:
             setattr(*_state.attributes.pop())
         _state.is_installed = False
+
+
+def is_installed() -> bool:
+    """Tell whether the swap is in place."""
+    return _state.is_installed
 
 
 def _holders(classes: dict[int, type]) -> list[tuple[str, dict, str]]:

@@ -204,6 +204,42 @@ class TestSwap:
         ]  # fmt: skip
         assert SWAPPED.fullmatch(error)
 
+    @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
+    def test_processes(self, script, tmp_path, method):
+        """Those that import the script anew have the swap, too, and so have theirs."""
+        name = script(
+            "import multiprocessing\n"
+            "from gluoncv.data.batchify import FasterRCNNTrainBatchify\n"
+            "from gluoncv.data.transforms.presets.rcnn import FasterRCNNDefaultTrainTransform\n"
+            "class Mine(FasterRCNNDefaultTrainTransform):\n"
+            "    pass\n"
+            "def base(thing):\n"
+            "    return type(thing).__mro__[1].__module__, FasterRCNNTrainBatchify.__module__\n"
+            "def inner(queue, thing):\n"
+            "    queue.put(base(thing))\n"
+            "def outer(queue, thing):\n"
+            "    queue.put(base(thing))\n"
+            "    start(inner, queue, thing)\n"
+            "def start(target, *arguments):\n"
+            f"    context = multiprocessing.get_context({method!r})\n"
+            "    process = context.Process(target=target, args=arguments)\n"
+            "    process.start()\n"
+            "    process.join()\n"
+            "if __name__ == '__main__':\n"
+            f"    queue = multiprocessing.get_context({method!r}).Queue()\n"
+            "    start(outer, queue, Mine())\n"
+            "    print(queue.get(), queue.get())\n"
+            "    import rpn_target\n"
+            "    rpn_target.uninstall()\n"
+            "    start(inner, queue, 0)\n"
+            "    print(queue.get())\n"
+        )
+        status, out, error = call([*RUN, name], tmp_path)
+        assert status == 0, error
+        ours = str(("rpn_target.transform", "rpn_target.batchify"))
+        assert out.splitlines() == [f"{ours} {ours}", "('builtins', 'gluoncv.data.batchify')"]
+        assert SWAPPED.fullmatch(error)
+
 
 class TestUsage:
     @pytest.mark.parametrize("flag", ["-h", "--help"])

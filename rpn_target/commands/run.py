@@ -6,6 +6,7 @@ import argparse
 import builtins
 import importlib.machinery
 import io
+import multiprocessing.spawn
 import os
 import pkgutil
 import runpy
@@ -13,7 +14,7 @@ import sys
 import types
 
 from ..cli import CommandError
-from ..swap import install
+from ..swap import install, is_installed
 
 HELP = "run a GluonCV training script with this package swapped in"
 DESCRIPTION = """\
@@ -69,6 +70,7 @@ def run(arguments) -> int:
         if not os.access(what[0], os.R_OK):
             raise CommandError(f"cannot read {what[0]}")
     print(f"rpn-target: {install()}", file=sys.stderr, flush=True)
+    _swap_in_spawned()
 
     # A new module, not a temporary one, which is gone before threads and exit functions are.
     main = sys.modules["__main__"] = types.ModuleType("__main__")
@@ -109,6 +111,32 @@ def _run_module(name: str, *arguments: str) -> None:
     sys.argv = ["-m", *arguments]
     _set_first_path(os.getcwd())
     runpy._run_module_as_main(name)  # which is what Python itself calls
+
+
+class _InstallOnArrival:
+    """Installs the swap where it is unpickled."""
+
+    def __reduce__(self):
+        return _install_in_spawned, ()
+
+
+def _install_in_spawned() -> None:
+    install()
+    _swap_in_spawned()
+
+
+def _swap_in_spawned() -> None:
+    """Have the swap in processes that are spawned, too; forked ones inherit it.
+
+    A spawned process unpickles what it needs before it imports the script once more.
+    """
+    prepare = multiprocessing.spawn.get_preparation_data
+
+    def get_preparation_data(name):
+        data = prepare(name)
+        return {**data, "rpn_target": _InstallOnArrival()} if is_installed() else data
+
+    multiprocessing.spawn.get_preparation_data = get_preparation_data
 
 
 def _set_first_path(path: str) -> None:
