@@ -1,17 +1,14 @@
-"""What is trained on: the dataset, the order of its images, and the loader of batches."""
+"""What is trained on: the dataset, and the transform of its images."""
 
 from __future__ import annotations
 
 import importlib.util
 import os
-from contextlib import contextmanager
 
-import numpy as np
 from _options import UsageError
 from gluoncv.data import COCODetection, VOCDetection
 from gluoncv.data.batchify import FasterRCNNTrainBatchify as GluonCVBatchify
 from gluoncv.data.transforms.presets.rcnn import FasterRCNNDefaultTrainTransform
-from mxnet import gluon
 
 import rpn_target
 
@@ -120,47 +117,6 @@ def _require_file(path):
         raise UsageError(f"--splits must name files of the dataset, but there is no {path}")
 
 
-class ShardedBatches(gluon.data.Sampler):
-    """Full batches of image indices, shuffled anew for every pass over the dataset.
-
-    The passes follow each other without a seam, so a dataset smaller than a batch will do, and
-    the network, which is built for one batch size, never sees a smaller batch. All ranks draw
-    the same order and take different parts of it.
-
-    Parameters
-    ----------
-    length : int
-        Number of images in the dataset.
-    batch_size, num_batches : int
-        Size and number of the batches this rank gets.
-    seed : int
-        Of the order.
-    rank, num_ranks : int
-        This process, and the number of processes.
-    """
-
-    def __init__(self, length, batch_size, num_batches, seed, rank=0, num_ranks=1):
-        self._length = length
-        self._batch_size = batch_size
-        self._num_batches = num_batches
-        self._seed = seed
-        self._rank = rank
-        self._num_ranks = num_ranks
-
-    def __len__(self):
-        return self._num_batches
-
-    def __iter__(self):
-        generator = np.random.RandomState(self._seed)
-        queue = []
-        for _ in range(self._num_batches):
-            while len(queue) < self._batch_size * self._num_ranks:
-                queue.extend(generator.permutation(self._length).tolist())
-            first = self._batch_size * self._rank
-            yield queue[first : first + self._batch_size]
-            del queue[: self._batch_size * self._num_ranks]
-
-
 def make_transform(transform_type, net, num_sample):
     """Return the train transform of the network."""
     return transform_type(
@@ -171,19 +127,3 @@ def make_transform(transform_type, net, num_sample):
         multi_stage=net.num_stages > 1,
         num_sample=num_sample,
     )
-
-
-@contextmanager
-def open_loader(dataset, transform, batchify, batches, num_workers):
-    """Load batches with `num_workers` processes, and end the processes with the block."""
-    loader = gluon.data.DataLoader(
-        dataset.transform(transform),
-        batch_sampler=batches,
-        batchify_fn=batchify,
-        num_workers=num_workers,
-    )
-    try:
-        yield loader
-    finally:
-        # Ends the workers now; a loader has no close(), and its own end may come much later.
-        loader.__del__()

@@ -63,5 +63,5 @@ def step(net, trainer, batch, contexts):
             )
         totals = [sum(losses) for losses in per_device]
     autograd.backward(totals)
-    trainer.step(len(contexts))
+    trainer.step(len(totals))
     return mean_losses([MaskLosses(*(x.asscalar() for x in losses)) for losses in per_device])

@@ -127,7 +127,20 @@ def build_parser(
     add("--gpus", type=gpu_numbers, default=[], metavar="0,1",
         help="GPUs to train on (default: none, the CPU)")
     add("--seed", type=whole_number(0), default=0, metavar="N",
-        help="of random, np.random and mx.random (default: %(default)s)")
+        help="of random, np.random, mx.random and --seeded (default: %(default)s)")
+    add("--seeded", action="store_true",
+        help="let every draw depend on --seed, the pass over the dataset and the image alone, so "
+        "that the data are the same with any number of workers (default: draw as GluonCV does)")
+
+    add = parser.add_argument_group(
+        "several processes",
+        "each takes a part of every batch and the same weights; they imply --seeded; "
+        "see distributed/ for how to start them",
+    ).add_argument
+    add("--horovod", action="store_true", help="train with Horovod (default: without)")
+    add("--kv-store", choices=("local", "device", "dist_sync"), default="device",
+        help="MXNet's kvstore: on one machine (local, device) or with a server for the weights "
+        "of several processes (dist_sync) (default: %(default)s)")
 
     add = parser.add_argument_group("output").add_argument
     add("--log-interval", type=whole_number(1), default=10, metavar="N",
@@ -151,6 +164,17 @@ def check(options):
     UsageError
         If the arguments contradict each other or name files that cannot be.
     """
+    if options.horovod and options.kv_store == "dist_sync":
+        raise UsageError("--horovod and --kv-store dist_sync exclude each other")
+    if options.kv_store == "dist_sync" and "DMLC_ROLE" not in os.environ:
+        raise UsageError("--kv-store dist_sync must be started by distributed/run_dist_sync.py")
+    if is_distributed(options):
+        options.seeded = True
+    if options.seeded and options.transform == "gluoncv":
+        raise UsageError(
+            "--seeded and several processes need --transform rpn_target: GluonCV's draws from the "
+            "global states, which are the same in every process"
+        )
     if options.short > options.max_size:
         raise UsageError(
             f"--short must not exceed --max-size, but {options.short} > {options.max_size}"
@@ -168,6 +192,11 @@ def check(options):
         raise UsageError(
             f"--picture must end in {', '.join(PICTURE_FORMATS)}, but got {options.picture}"
         )
+
+
+def is_distributed(options):
+    """Tell whether this is one of several processes."""
+    return options.horovod or options.kv_store == "dist_sync"
 
 
 def num_iterations(options, num_images, images_per_iteration):

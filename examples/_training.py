@@ -103,7 +103,7 @@ def step(net, trainer, batch, contexts):
             )
         totals = [sum(losses) for losses in per_device]
     autograd.backward(totals)
-    trainer.step(len(contexts))
+    trainer.step(len(totals))
     return mean_losses([Losses(*(loss.asscalar() for loss in losses)) for losses in per_device])
 
 
@@ -111,7 +111,7 @@ def train(net, trainer, loader, contexts, log_interval, step=step):
     """Train on all batches of the loader, each by one call of `step`.
 
     Prints the mean losses of every `log_interval` iterations, and shows a progress bar where
-    standard error is a terminal.
+    standard error is a terminal; with a `log_interval` of None, neither.
 
     Returns
     -------
@@ -124,7 +124,7 @@ def train(net, trainer, loader, contexts, log_interval, step=step):
         If the loss is no longer finite.
     """
     history = []
-    progress = tqdm(total=len(loader), unit="batch", disable=None)
+    progress = tqdm(total=len(loader), unit="batch", disable=None if log_interval else True)
     with progress as bar, SignalsBetweenBatches() as stop:
         for batch in loader:
             stop.deliver()
@@ -136,6 +136,7 @@ def train(net, trainer, loader, contexts, log_interval, step=step):
                 )
             bar.set_postfix(rpn=f"{losses.rpn:.3f}", rcnn=f"{losses.rcnn:.3f}", refresh=False)
             bar.update()
-            if len(history) % log_interval == 0:
+            if log_interval and len(history) % log_interval == 0:
                 tqdm.write(f"iteration {len(history):4}  {mean_losses(history[-log_interval:])}")
+    nd.waitall()  # for the last update, which other ranks have a part in
     return history

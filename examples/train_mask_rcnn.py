@@ -42,8 +42,9 @@ def run(options):
     # isort: split
     import mxnet as mx
     import numpy as np
-    from _data import ShardedBatches, make_transform, open_loader
-    from _devices import make_trainer, place
+    from _data import make_transform
+    from _engines import start_engine
+    from _loaders import open_loader
     from _mask_data import IMPLEMENTATIONS, open_instances
     from _mask_network import build_mask_network
     from _mask_picture import draw_masks
@@ -56,27 +57,32 @@ def run(options):
     np.random.seed(options.seed)
     mx.random.seed(options.seed)
 
-    contexts, rank, num_ranks = place(options.gpus)
+    engine = start_engine(options)
+    contexts = engine.contexts
     dataset = open_instances(options.dataset, options.root, options.splits, options.classes)
     net = build_mask_network(dataset.classes, options.short, options.max_size, options.batch_size)
     initialize(net, contexts, options.weights)
     transform_type, batchify_type = IMPLEMENTATIONS[options.transform]
     transform = make_transform(transform_type, net, options.num_sample)
 
-    batch_size = options.batch_size * len(contexts)
-    iterations = num_iterations(options, len(dataset), batch_size * num_ranks)
-    batches = ShardedBatches(len(dataset), batch_size, iterations, options.seed, rank, num_ranks)
-    print(
-        f"Mask R-CNN on {len(dataset)} images, {iterations} batches of "
-        f"{batch_size * num_ranks}, transform of {options.transform}",
-        flush=True,
-    )
+    batch_size = options.batch_size * len(contexts) * engine.num_ranks
+    iterations = num_iterations(options, len(dataset), batch_size)
+    log_interval = options.log_interval if engine.rank == 0 else None
+    if log_interval:
+        print(
+            f"Mask R-CNN on {len(dataset)} images, {iterations} batches of {batch_size}, "
+            f"transform of {options.transform}",
+            flush=True,
+        )
 
+    # On every rank, so that all begin to train in the same state.
     recalls = [proposal_recall(net, dataset, contexts[0], options.recall_images)]
     batchify = batchify_type(net, len(contexts))
-    with open_loader(dataset, transform, batchify, batches, options.num_workers) as loader:
-        trainer = make_trainer(net, options.lr)
-        history = train(net, trainer, loader, contexts, options.log_interval, step)
+    with open_loader(dataset, transform, batchify, engine, options, iterations) as loader:
+        trainer = engine.make_trainer(net, options.lr)
+        history = train(net, trainer, loader, contexts, log_interval, step)
+    if engine.rank != 0:
+        return
     recalls.append(proposal_recall(net, dataset, contexts[0], options.recall_images))
 
     print(summarize(history, recalls, net.rpn.get_test_post_nms()))

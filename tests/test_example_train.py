@@ -24,7 +24,8 @@ SCRIPT = EXAMPLES / "train_faster_rcnn.py"
 sys.path.insert(0, str(EXAMPLES))
 
 import _data  # noqa: E402
-import _devices  # noqa: E402
+import _engines  # noqa: E402
+import _loaders  # noqa: E402
 import _options  # noqa: E402
 import _recall  # noqa: E402
 import _training  # noqa: E402
@@ -65,28 +66,33 @@ def take(sampler):
 
 
 def test_batches_are_full_and_every_pass_has_every_image():
-    batches = take(_data.ShardedBatches(5, batch_size=2, num_batches=5, seed=0))
+    batches = take(_loaders.FullBatches(5, batch_size=2, num_batches=5, seed=0))
     assert [len(batch) for batch in batches] == [2] * 5
     flat = sum(batches, [])
     assert sorted(flat[:5]) == sorted(flat[5:]) == [0, 1, 2, 3, 4]
 
 
 def test_batch_may_be_larger_than_the_dataset():
-    (batch,) = take(_data.ShardedBatches(3, batch_size=6, num_batches=1, seed=0))
+    (batch,) = take(_loaders.FullBatches(3, batch_size=6, num_batches=1, seed=0))
     assert sorted(batch) == [0, 0, 1, 1, 2, 2]
 
 
-def test_ranks_share_one_order():
-    alone = take(_data.ShardedBatches(7, batch_size=4, num_batches=7, seed=3))
-    first, second = (
-        take(_data.ShardedBatches(7, 2, 7, seed=3, rank=rank, num_ranks=2)) for rank in (0, 1)
-    )
-    assert [a + b for a, b in zip(first, second)] == alone
-
-
 def test_order_depends_on_the_seed():
-    orders = [take(_data.ShardedBatches(6, 2, 9, seed)) for seed in (0, 0, 1)]
+    orders = [take(_loaders.FullBatches(6, 2, 9, seed)) for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
+
+
+def test_batches_of_many_epochs():
+    epochs = iter([[1, 2], [], [3, 4, 5], [6]])
+
+    class Loader:
+        def __iter__(self):
+            return iter(next(epochs))
+
+    batches = _loaders.ManyEpochs(Loader(), 4)
+    assert len(batches) == 4
+    assert list(batches) == [1, 2, 3, 4]
+    assert next(epochs) == [6]  # not begun
 
 
 @pytest.mark.parametrize(
@@ -180,11 +186,24 @@ def test_both_transforms_train_alike_digit_for_digit(run, tmp_path, network):
 
 
 def test_two_devices_share_a_batch(run, monkeypatch):
-    two_cpus = _devices.Placement([mx.cpu(0), mx.cpu(1)])
-    monkeypatch.setattr(_devices, "place", lambda gpus: two_cpus)
+    monkeypatch.setattr(_engines, "find_devices", lambda gpus: [mx.cpu(0), mx.cpu(1)])
     printed = run("--network", "c4", "--iterations", 2, "--batch-size", 1)
     assert "2 batches of 2," in printed
     assert len(losses_in(printed)) == 2
+
+
+def test_seeded_training_is_the_same_with_any_number_of_workers(run):
+    argv = ("--network", "c4", "--iterations", 4, "--seeded")  # more than a pass
+    alone, workers = run(*argv), run(*argv, "--num-workers", 2)
+    assert len(losses_in(alone)) == 4
+    assert workers == alone
+    assert losses_in(run(*argv, "--seed", 1)) != losses_in(alone)
+
+
+@pytest.mark.parametrize("kv_store", ["local", "device"])
+def test_stores_of_one_process_train_alike(run, kv_store):
+    argv = ("--network", "c4", "--iterations", 2)
+    assert run(*argv, "--kv-store", kv_store) == run(*argv)
 
 
 def test_saved_parameters_can_be_trained_on(run, tmp_path, capsys):
@@ -240,6 +259,11 @@ def test_dataset_in_coco_format(run, tmp_path):
         (["--weights", "missing.params"], "--weights must be a file"),
         (["--save", "missing/net.params"], "--save must be a file that can be written"),
         (["--picture", "net.doc"], "--picture must end in .png"),
+        (["--kv-store", "nccl"], "--kv-store: invalid choice"),
+        (["--kv-store", "dist_sync"], "must be started by distributed/run_dist_sync.py"),
+        (["--kv-store", "dist_sync", "--horovod"], "exclude each other"),
+        (["--seeded", "--transform", "gluoncv"], "need --transform rpn_target"),
+        (["--horovod", "--transform", "gluoncv"], "need --transform rpn_target"),
         (["--root", "missing"], "--root must be a folder, but there is none at missing"),
         (["--splits", "photos/test"], "--splits must name files of the dataset"),
         (["--dataset", "voc", "--root", ".", "--splits", "trainval"], "must be FOLDER/NAME"),
@@ -266,7 +290,7 @@ def test_help_shows_defaults_and_needs_no_mxnet(tmp_path):
         env=environment, stdout=subprocess.PIPE, check=True, timeout=60,
     ).stdout.decode()  # fmt: skip
     options = re.findall(r"^  (--[a-z-]+)", shown, re.MULTILINE)
-    assert len(options) == 21
+    assert len(options) == 24
     assert shown.count("(default: ") >= len(options) - 2  # --classes and --epochs explain
 
 
