@@ -1,4 +1,4 @@
-"""Whole DataLoaders side by side: images per second, and how the main process grows."""
+"""Whole DataLoaders side by side: images per second, and what they cost the main process."""
 
 from __future__ import annotations
 
@@ -23,13 +23,19 @@ IMAGES = 8  # different ones, read over and over
 
 
 class LoaderMeasurement(NamedTuple):
-    """Images per second, and MB of growth of the main process per 100 batches."""
+    """Images per second, and what they cost the main process.
+
+    That is milliseconds of its processors' time per image, which without workers is the whole
+    cost of an image, and MB that it grows per 100 batches.
+    """
 
     case: str
     boxes: int
     workers: int
     theirs: float
     ours: float
+    their_cost: float
+    our_cost: float
     their_growth: float | None
     our_growth: float | None
 
@@ -56,32 +62,35 @@ def measure_loader(case: Case, count: int, workers: int, batches: int, rounds: i
         )
         for name, (transform, batchify) in sides.items()
     }
-    speeds: dict[str, list[float]] = {name: [] for name in sides}
-    growth: dict[str, list[float | None]] = {name: [] for name in sides}
+    runs: dict[str, list] = {name: [] for name in sides}
     for _ in range(rounds):
         for name, loader in loaders.items():
-            speed, grown = _run(loader)
-            speeds[name].append(speed)
-            growth[name].append(grown)
-    return LoaderMeasurement(
-        case.name, count, workers, *(median(speeds[name]) for name in sides),
-        *(median(growth[name]) if None not in growth[name] else None for name in sides),
-    )  # fmt: skip
+            runs[name].append(_run(loader))
+    speeds, costs, growths = zip(*(map(_median, zip(*runs[name])) for name in sides))
+    return LoaderMeasurement(case.name, count, workers, *speeds, *costs, *growths)
 
 
-def _run(loader) -> tuple[float, float | None]:
-    """Go through a loader once; the first batches are not counted, they only start it up."""
+def _median(figures) -> float | None:
+    return None if None in figures else median(figures)
+
+
+def _run(loader) -> tuple[float, float, float | None]:
+    """Go through a loader once; return speed, cost and growth as `LoaderMeasurement` has them.
+
+    The first batches are not counted, they only start it up.
+    """
     warm_up = max(1, len(loader) // 5)
     for index, batch in enumerate(loader):
         _copy(batch)
         if index + 1 == warm_up:
-            start, before = time.perf_counter(), resident_memory()
-    images = (len(loader) - warm_up) * BATCH_SIZE
-    speed = images / (time.perf_counter() - start)
+            start, start_cost = time.perf_counter(), time.process_time()
+            before = resident_memory()
+    batches = len(loader) - warm_up
+    speed = batches * BATCH_SIZE / (time.perf_counter() - start)
+    cost = (time.process_time() - start_cost) / (batches * BATCH_SIZE) * 1000
     after = resident_memory()
-    if before is None or after is None:
-        return speed, None
-    return speed, (after - before) / (len(loader) - warm_up) * 100
+    growth = None if before is None or after is None else (after - before) / batches * 100
+    return speed, cost, growth
 
 
 def _copy(batch) -> None:

@@ -15,6 +15,7 @@ from ..blocks import RPNTargetGenerator, RPNTargetSampler
 from ..ndarray import SHARED, empty
 from ..transform import FasterRCNNTrainTransform
 from .cases import Case, make_boxes, make_sample
+from .limits import batch_shapes
 
 __all__ = ["Step", "make_steps"]
 
@@ -141,8 +142,7 @@ def _batchify(case, count):
         return run
 
     def floor(variant):
-        size = len(case.lattice)
-        for shape in ((3, case.height, case.width), (size,), (size, 4), (size, 4)):
+        for shape in batch_shapes(case):
             empty(shape, ctx=SHARED)[1].fill(1)
 
     return "batchify, 1 image", (waited(theirs), waited(ours), floor, None)

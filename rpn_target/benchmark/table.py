@@ -5,14 +5,19 @@ from __future__ import annotations
 import json
 from typing import Sequence
 
+from .limits import Limit
 from .loaders import LoaderMeasurement
 from .measure import Measurement
 
 __all__ = ["as_json", "as_text", "plot"]
 
 
-def as_text(steps: Sequence[Measurement], loaders: Sequence[LoaderMeasurement]) -> str:
-    """Return two tables in Markdown: steps, and whole DataLoaders."""
+def as_text(
+    steps: Sequence[Measurement],
+    loaders: Sequence[LoaderMeasurement],
+    limits: Sequence[Limit],
+) -> str:
+    """Return three tables in Markdown: steps, whole DataLoaders, and what limits these."""
     rows = [
         "| step | images | M | GluonCV, ms | ours, ms | ratio | seeded, ms | ratio "
         "| floor, ms | ours / floor | GluonCV peak, MB | our peak, MB |",
@@ -24,18 +29,25 @@ def as_text(steps: Sequence[Measurement], loaders: Sequence[LoaderMeasurement]) 
             f"| {_figure(m.seeded, 2)} | {_figure(m.seeded_ratio)} | {m.floor:.2f} "
             f"| {m.ours / m.floor:.1f} | {_figure(m.their_peak)} | {_figure(m.our_peak)} |"
         )
-    if loaders:
-        rows += [
-            "",
-            "| DataLoader | M | workers | GluonCV, images/s | ours, images/s | ratio "
-            "| GluonCV growth, MB / 100 batches | our growth |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|",
-        ]
+    rows += [
+        "",
+        "| DataLoader, batch 2 | M | workers | GluonCV, images/s | ours, images/s | ratio "
+        "| GluonCV, main process, ms / image | ours | GluonCV growth, MB / 100 batches | ours |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
+    ]
     for m in loaders:
         rows.append(
             f"| {m.case} | {m.boxes} | {m.workers} | {m.theirs:.1f} | {m.ours:.1f} "
-            f"| {m.ratio:.1f} | {_figure(m.their_growth)} | {_figure(m.our_growth)} |"
+            f"| {m.ratio:.1f} | {m.their_cost:.1f} | {m.our_cost:.1f} "
+            f"| {_figure(m.their_growth)} | {_figure(m.our_growth)} |"
         )
+    rows += [
+        "",
+        "| an image and its targets | MB | to fresh shared memory, ms | once more, ms |",
+        "|---|--:|--:|--:|",
+    ]
+    for m in limits:
+        rows.append(f"| {m.case} | {m.size:.1f} | {m.fresh:.1f} | {m.again:.1f} |")
     return "\n".join(rows)
 
 
@@ -43,12 +55,17 @@ def _figure(value: float | None, digits: int = 1) -> str:
     return "-" if value is None else f"{value:.{digits}f}"
 
 
-def as_json(steps: Sequence[Measurement], loaders: Sequence[LoaderMeasurement]) -> str:
+def as_json(
+    steps: Sequence[Measurement],
+    loaders: Sequence[LoaderMeasurement],
+    limits: Sequence[Limit],
+) -> str:
     """Return all measurements as JSON, with their ratios."""
     return json.dumps(
         {
             "steps": [{**m._asdict(), "ratio": m.ratio} for m in steps],
             "loaders": [{**m._asdict(), "ratio": m.ratio} for m in loaders],
+            "limits": [m._asdict() for m in limits],
         },
         indent=1,
     )

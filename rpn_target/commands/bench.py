@@ -11,9 +11,10 @@ DESCRIPTION = """\
 Run GluonCV and this package in turns, in one process, on the same seeded data, and print median
 times, their ratio, the time drawing from a seeded Generator takes (which is faster, and not
 compared), the time it takes just to fill the outputs (the floor), and the peak memory of each
-step, outputs included. For whole DataLoaders, print images per second and how much the main
-process grows. The results of both sides are compared as they are measured: if they differ in one
-bit, the command fails with status 1.
+step, outputs included. For whole DataLoaders, print images per second, and what the main process
+spends on an image (without workers: all that an image costs) and how much it grows; for an image
+and its targets, how long it takes just to write them to shared memory. The results of both sides
+are compared as they are measured: if they differ in one bit, the command fails with status 1.
 
 example:
   rpn-target bench --quick --plot bench.png
@@ -36,6 +37,7 @@ def run(arguments) -> int:
         raise CommandError("bench needs tqdm: pip install 'rpn-target[examples]'") from error
 
     from ..benchmark.cases import CASES, make_case
+    from ..benchmark.limits import measure_limit
     from ..benchmark.loaders import measure_loader
     from ..benchmark.measure import measure
     from ..benchmark.steps import make_steps
@@ -44,8 +46,8 @@ def run(arguments) -> int:
     boxes = (8,) if arguments.quick else BOXES
     repeats = 4 if arguments.quick else 8
     batches = 15 if arguments.quick else 25
-    steps, loaders = [], []
-    progress = tqdm(total=len(CASES) * len(boxes) * 7, unit="step", file=sys.stderr)
+    steps, loaders, limits = [], [], []
+    progress = tqdm(total=len(CASES) * (len(boxes) * 7 + 1), unit="step", file=sys.stderr)
     try:
         for case in CASES:
             case = make_case(case)
@@ -58,14 +60,17 @@ def run(arguments) -> int:
                     progress.set_description(f"DataLoader, {case.name}, {workers} workers")
                     loaders.append(measure_loader(case, count, workers, batches))
                     progress.update()
+            progress.set_description(f"shared memory, {case.name}")
+            limits.append(measure_limit(case, repeats))
+            progress.update()
     except AssertionError as error:
         progress.close()
         print(f"rpn-target bench: {error}", file=sys.stderr)
         return 1
     progress.close()
-    print(as_text(steps, loaders))
+    print(as_text(steps, loaders, limits))
     if arguments.json:
-        _write(arguments.json, as_json(steps, loaders))
+        _write(arguments.json, as_json(steps, loaders, limits))
     if arguments.plot:
         plot(steps, arguments.plot)
     return 0

@@ -100,3 +100,4 @@ def train(net, train_data, make_task, ctx, args):
             trainer.step(args.batch_size)
             values = [value.asscalar().item() for result in results for value in result]
             print(f"epoch {epoch} batch {number}", *map(repr, values), flush=True)
+    mx.nd.waitall()  # for the last update, which other ranks have a part in
