@@ -228,11 +228,11 @@ class TestSwap:
             "if __name__ == '__main__':\n"
             f"    queue = multiprocessing.get_context({method!r}).Queue()\n"
             "    start(outer, queue, Mine())\n"
-            "    print(queue.get(), queue.get())\n"
+            "    print(queue.get(timeout=60), queue.get(timeout=60))\n"
             "    import rpn_target\n"
             "    rpn_target.uninstall()\n"
             "    start(inner, queue, 0)\n"
-            "    print(queue.get())\n"
+            "    print(queue.get(timeout=60))\n"
         )
         status, out, error = call([*RUN, name], tmp_path)
         assert status == 0, error

@@ -70,7 +70,7 @@ def run(arguments) -> int:
         if not os.access(what[0], os.R_OK):
             raise CommandError(f"cannot read {what[0]}")
     print(f"rpn-target: {install()}", file=sys.stderr, flush=True)
-    _swap_in_spawned()
+    _reach_spawned()
 
     # A new module, not a temporary one, which is gone before threads and exit functions are.
     main = sys.modules["__main__"] = types.ModuleType("__main__")
@@ -113,28 +113,32 @@ def _run_module(name: str, *arguments: str) -> None:
     runpy._run_module_as_main(name)  # which is what Python itself calls
 
 
-class _InstallOnArrival:
-    """Installs the swap where it is unpickled."""
+class _Arrival:
+    """Prepares the process it is unpickled in, by importing this package, and by the swap."""
+
+    def __init__(self, with_swap: bool):
+        self._with_swap = with_swap
 
     def __reduce__(self):
-        return _install_in_spawned, ()
+        return _prepare_spawned, (self._with_swap,)
 
 
-def _install_in_spawned() -> None:
-    install()
-    _swap_in_spawned()
+def _prepare_spawned(with_swap: bool) -> None:
+    if with_swap:
+        install()
+    _reach_spawned()
 
 
-def _swap_in_spawned() -> None:
+def _reach_spawned() -> None:
     """Have the swap in processes that are spawned, too; forked ones inherit it.
 
-    A spawned process unpickles what it needs before it imports the script once more.
+    A spawned process unpickles what it needs before it imports the script once more. Without the
+    swap it still needs this package, which restores what MXNet lacks with a recent NumPy.
     """
     prepare = multiprocessing.spawn.get_preparation_data
 
     def get_preparation_data(name):
-        data = prepare(name)
-        return {**data, "rpn_target": _InstallOnArrival()} if is_installed() else data
+        return {**prepare(name), "rpn_target": _Arrival(is_installed())}
 
     multiprocessing.spawn.get_preparation_data = get_preparation_data
 
