@@ -140,7 +140,12 @@ def _where(src) -> str:
 
 def _as_array(label, where: str) -> np.ndarray:
     """Return a label as an array (M, 4+); an empty list is one without boxes."""
-    label = as_numpy(label)
+    try:
+        label = as_numpy(label)
+    except ValueError as error:  # rows of several lengths, with NumPy 1.24 and later
+        raise ValueError(
+            f"label must have shape (M, 4+), but is no array{where}: {error}"
+        ) from error
     if label.size == 0 and label.ndim == 1:
         return np.zeros((0, 4))
     if label.dtype.kind not in "fiu":

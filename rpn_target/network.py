@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mxnet as mx
 import numpy as np
+from mxnet.base import MXNetError
 
 from .anchors import Level
 from .feature_maps import FeatureMapSizes, fit_feature_maps
@@ -30,7 +31,12 @@ def feature_map_sizes(net) -> FeatureMapSizes:
     group = mx.sym.Group(list(levels))
 
     def infer(height: int, width: int) -> list[tuple[int, int]]:
-        _, shapes, _ = group.infer_shape(data=(1, 3, height, width))
+        try:
+            _, shapes, _ = group.infer_shape(data=(1, 3, height, width))
+        except MXNetError as error:
+            raise ValueError(
+                f"net must take images of {height} x {width}, but {name} does not: {error}"
+            ) from error
         return [shape[2:] for shape in shapes]
 
     return fit_feature_maps(infer, name)

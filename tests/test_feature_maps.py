@@ -142,6 +142,11 @@ class TestRefusals:
         with pytest.raises(ValueError, match="level 0 of SimpleNamespace must grow"):
             feature_map_sizes(net)
 
+    def test_a_network_for_large_images_only(self):
+        net = network(nn.Conv2D(2, 200, 2))
+        with pytest.raises(ValueError, match="net must take images of 769 x 130, but SimpleNam"):
+            feature_map_sizes(net)
+
     def test_wrong_multi_stage(self, c4_net, fpn_net):
         with pytest.raises(ValueError, match="multi_stage must be True .* but got False"):
             anchor_levels(fpn_net, False)
