@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
+import signal
 import sys
 from typing import Sequence
 
@@ -12,6 +14,13 @@ from . import __version__
 __all__ = ["main"]
 
 COMMANDS = ("bench", "inspect", "run", "show")
+EXAMPLES = """\
+examples:
+  rpn-target inspect --dataset photos --html report.html
+  rpn-target run train_faster_rcnn.py --dataset voc
+
+rpn-target COMMAND --help tells more of each.
+"""
 
 
 class CommandError(Exception):
@@ -34,6 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="rpn-target",
         description="RPN targets for GluonCV: measure them, look at them, swap them in.",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"rpn_target {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
@@ -49,7 +60,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         command.set_defaults(run=module.run)
     arguments = parser.parse_args(argv)
     try:
-        return arguments.run(arguments)
+        status = arguments.run(arguments)
+        sys.stdout.flush()
+        return status
+    except BrokenPipeError:
+        if arguments.command == "run":  # it is the script's
+            raise
+        # Whoever reads the output has enough of it, as `head` does.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except CommandError as error:
         print(f"rpn-target {arguments.command}: {error}", file=sys.stderr)
         return 2

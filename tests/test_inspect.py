@@ -1,6 +1,9 @@
 """``rpn-target inspect``: figures equal to GluonCV's, whatever the dataset holds."""
 
+import pathlib
 import pickle
+import signal
+import subprocess
 import sys
 
 import helpers
@@ -344,3 +347,17 @@ def test_suggestion_keeps_what_cannot_be_improved(tmp_path, capsys):
     write_voc(tmp_path, samples[:1])
     assert run("inspect", *arguments) == 2
     assert "at least two images" in capsys.readouterr().err
+
+
+def test_a_reader_that_has_enough():
+    """As ``head`` does, which ends while there is more to come."""
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "rpn_target", "inspect", "--dataset", "photos"],
+        cwd=str(pathlib.Path(__file__).resolve().parent.parent), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    process.stdout.close()
+    error = process.stderr.read().decode()
+    process.stderr.close()
+    assert process.wait() == 128 + signal.SIGPIPE
+    assert "Traceback" not in error and "BrokenPipe" not in error
