@@ -107,7 +107,7 @@ def step(net, trainer, batch, contexts):
     return mean_losses([Losses(*(loss.asscalar() for loss in losses)) for losses in per_device])
 
 
-def train(net, trainer, loader, contexts, log_interval, step=step):
+def train(net, trainer, loader, contexts, log_interval, step):
     """Train on all batches of the loader, each by one call of `step`.
 
     Prints the mean losses of every `log_interval` iterations, and shows a progress bar where

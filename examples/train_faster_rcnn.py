@@ -8,28 +8,12 @@ parameters, and a picture of the anchors that were sampled for one image.
 
 from __future__ import annotations
 
-import random
+import functools
 
-from _options import build_parser, num_iterations
+from _options import build_parser
 from _program import answer, start
 
 PICTURED_PHOTO = 3  # coffee.jpg has several positive anchors of different sizes
-SUMMARY_WINDOW = 10  # iterations in the first and the last loss of the summary
-
-
-def summarize(history, recalls, num_proposals):
-    """Return what training achieved, in two lines."""
-    from _recall import IOU_THRESHOLD
-    from _training import mean_losses
-
-    window = max(1, min(SUMMARY_WINDOW, len(history) // 2))
-    first, last = mean_losses(history[:window]).rpn, mean_losses(history[-window:]).rpn
-    before, after = (f"{found} of {total} ({found / total:.0%})" for found, total in recalls)
-    return (
-        f"RPN loss: {first:.4f} at first, {last:.4f} at last (means of {window} iterations)\n"
-        f"Objects among the {num_proposals} best proposals of an image (IoU >= {IOU_THRESHOLD}): "
-        f"{before} before training, {after} after"
-    )
 
 
 def run(options):
@@ -38,54 +22,21 @@ def run(options):
     import rpn_target  # noqa: F401  first, since it restores what MXNet needs of NumPy
 
     # isort: split
-    import mxnet as mx
-    import numpy as np
-    from _data import IMPLEMENTATIONS, make_transform, open_dataset
-    from _engines import start_engine
-    from _loaders import open_loader
-    from _network import build_network, initialize
+    from _data import IMPLEMENTATIONS, open_dataset
+    from _experiment import Task, carry_out
+    from _network import build_network
     from _picture import draw_sampled_anchors
-    from _recall import proposal_recall
-    from _training import train
+    from _training import step
 
-    random.seed(options.seed)
-    np.random.seed(options.seed)
-    mx.random.seed(options.seed)
-
-    engine = start_engine(options)
-    contexts = engine.contexts
     dataset = open_dataset(options.dataset, options.root, options.splits, options.classes)
-    net = build_network(
-        options.network, dataset.classes, options.short, options.max_size, options.batch_size
-    )
-    initialize(net, contexts, options.weights)
-    transform_type, batchify_type = IMPLEMENTATIONS[options.transform]
-    transform = make_transform(transform_type, net, options.num_sample)
-
-    batch_size = options.batch_size * len(contexts) * engine.num_ranks
-    iterations = num_iterations(options, len(dataset), batch_size)
-    log_interval = options.log_interval if engine.rank == 0 else None
-    if log_interval:
-        print(
-            f"{options.network} on {len(dataset)} images, {iterations} batches of {batch_size}, "
-            f"transform of {options.transform}",
-            flush=True,
-        )
-
-    # On every rank, so that all begin to train in the same state.
-    recalls = [proposal_recall(net, dataset, contexts[0], options.recall_images)]
-    batchify = batchify_type(net, len(contexts))
-    with open_loader(dataset, transform, batchify, engine, options, iterations) as loader:
-        trainer = engine.make_trainer(net, options.lr)
-        history = train(net, trainer, loader, contexts, log_interval)
-    if engine.rank != 0:
+    build = functools.partial(build_network, options.network)
+    outcome = carry_out(Task(options.network, dataset, build, IMPLEMENTATIONS, step), options)
+    if outcome is None:
         return
-    recalls.append(proposal_recall(net, dataset, contexts[0], options.recall_images))
-
-    print(summarize(history, recalls, net.rpn.get_test_post_nms()))
-    net.save_parameters(options.save)
-    sample = transform(*dataset[PICTURED_PHOTO if options.dataset == "photos" else 0])
-    draw_sampled_anchors(net, sample, dataset.classes, options.picture)
+    print(outcome.summarize("rpn"))
+    outcome.net.save_parameters(options.save)
+    sample = dataset[PICTURED_PHOTO if options.dataset == "photos" else 0]
+    draw_sampled_anchors(outcome.net, outcome.transform(*sample), dataset.classes, options.picture)
     print(f"Wrote {options.save} and {options.picture}")
 
 

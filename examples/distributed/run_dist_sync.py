@@ -17,21 +17,20 @@ for each machine is usual. MXNet has no timeout: if a machine is lost, end the o
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
-import pathlib
 import signal
 import socket
 import subprocess
 import sys
 import time
 
+from _launch import parse
+
 ADDRESS = "127.0.0.1"
 PORT = None  # any that is free
 INTERFACE = "lo"
 
-SCRIPT = pathlib.Path(__file__).resolve().parent.parent / "train_faster_rcnn.py"
 HELPERS = ("scheduler", "server")
 # A process with such a role plays it as soon as MXNet is imported, until the workers are done.
 HELP = ("-c", "import rpn_target")
@@ -46,7 +45,6 @@ def role_environment(role, num_workers, port):
         DMLC_PS_ROOT_URI=ADDRESS,
         DMLC_PS_ROOT_PORT=str(port),
         DMLC_INTERFACE=INTERFACE,
-        DMLC_NODE_HOST=ADDRESS,
         DMLC_NUM_SERVER="1",
         DMLC_NUM_WORKER=str(num_workers),
     )
@@ -102,28 +100,16 @@ def how_it_ended(status):
 
 def main(argv=None):
     """Run the command line and return the exit status."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False, usage="%(prog)s [-h] [--workers N] [--script FILE] [arguments ...]",
-    )  # fmt: skip
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="default: 2")
-    parser.add_argument(
-        "--script", default=str(SCRIPT), metavar="FILE",
-        help="what to run; it must know --kv-store (default: train_faster_rcnn.py)",
-    )  # fmt: skip
-    options, arguments = parser.parse_known_args(argv)
-    if options.workers < 1:
-        parser.error(f"--workers must be at least 1, but got {options.workers}")
-
+    parser, num_workers, work = parse(__doc__, ["--kv-store", "dist_sync"], argv)
     port = PORT or free_port()
     roles = {name: HELP for name in HELPERS}
-    for number in range(options.workers):
-        roles[f"worker {number}"] = (options.script, *arguments, "--kv-store", "dist_sync")
-    processes, number = {}, signal.SIGTERM
+    for number in range(num_workers):
+        roles[f"worker {number}"] = work
+    processes, stop = {}, signal.SIGTERM
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         for name, command in roles.items():
-            environment = role_environment(name.split()[0], options.workers, port)
+            environment = role_environment(name.split()[0], num_workers, port)
             processes[name] = start(command, environment)
         failed = watch(processes)
         if failed is None:
@@ -137,11 +123,11 @@ def main(argv=None):
         )
         return status if status > 0 else 128 - status
     except KeyboardInterrupt:
-        number = signal.SIGINT
+        stop = signal.SIGINT
         return 128 + signal.SIGINT
     finally:
         # The workers first: they cannot go on without the others, and would say so at length.
-        end([process for name, process in processes.items() if name not in HELPERS], number)
+        end([process for name, process in processes.items() if name not in HELPERS], stop)
         end([process for name, process in processes.items() if name in HELPERS], signal.SIGTERM)
 
 

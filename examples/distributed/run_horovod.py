@@ -16,44 +16,30 @@ ports between them: Gloo takes any. On GPUs, Horovod is usually built with NCCL;
 
 from __future__ import annotations
 
-import argparse
 import os
-import pathlib
 import shlex
 import shutil
 import sys
 
+from _launch import parse
+
 HOSTS = None  # this machine
 INTERFACE = "lo"
-
-SCRIPT = pathlib.Path(__file__).resolve().parent.parent / "train_faster_rcnn.py"
 
 
 def main(argv=None):
     """Become horovodrun."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False, usage="%(prog)s [-h] [--workers N] [--script FILE] [arguments ...]",
-    )  # fmt: skip
-    parser.add_argument("--workers", type=int, default=2, metavar="N", help="default: 2")
-    parser.add_argument(
-        "--script", default=str(SCRIPT), metavar="FILE",
-        help="what to run; it must know --horovod (default: train_faster_rcnn.py)",
-    )  # fmt: skip
-    options, arguments = parser.parse_known_args(argv)
-    if options.workers < 1:
-        parser.error(f"--workers must be at least 1, but got {options.workers}")
+    parser, num_workers, work = parse(__doc__, ["--horovod"], argv)
     path = os.pathsep.join([os.path.dirname(sys.executable), os.environ.get("PATH", os.defpath)])
     horovodrun = shutil.which("horovodrun", path=path)
     if horovodrun is None:
         parser.error("needs Horovod, built for MXNet; see tox.ini for how")
 
-    work = [sys.executable, options.script, *arguments, "--horovod"]
-    hosts = HOSTS or f"localhost:{options.workers}"
+    hosts = HOSTS or f"localhost:{num_workers}"
     # In one piece: horovodrun would take the script's options for abbreviations of its own.
     command = [
-        horovodrun, "-np", str(options.workers), "--gloo", "--network-interfaces", INTERFACE,
-        "-H", hosts, "sh", "-c", "exec " + " ".join(map(shlex.quote, work)),
+        horovodrun, "-np", str(num_workers), "--gloo", "--network-interfaces", INTERFACE,
+        "-H", hosts, "sh", "-c", "exec " + " ".join(map(shlex.quote, [sys.executable, *work])),
     ]  # fmt: skip
     os.execv(horovodrun, command)
 

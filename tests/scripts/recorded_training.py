@@ -14,7 +14,7 @@ sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "
 import rpn_target  # noqa: F401  first, for the sake of recent NumPy
 
 # isort: split
-import _training
+import _experiment
 import train_faster_rcnn
 
 PATH = os.path.join(os.environ.get("RECORDS", "."), str(os.getpid()))
@@ -43,10 +43,10 @@ class Recorded:
             yield batch
 
 
-def train(net, trainer, loader, contexts, log_interval, train=_training.train):
+def train(net, trainer, loader, contexts, log_interval, step, train=_experiment.train):
     """Train, and write the record."""
     loader = Recorded(loader)
-    history = train(net, trainer, loader, contexts, log_interval)
+    history = train(net, trainer, loader, contexts, log_interval, step)
     weights = {
         name: digest(parameter.list_data())
         for name, parameter in net.collect_train_params().items()
@@ -59,5 +59,5 @@ def train(net, trainer, loader, contexts, log_interval, train=_training.train):
 
 if __name__ == "__main__":
     open(PATH + ".started", "w").close()
-    _training.train = train
+    _experiment.train = train
     sys.exit(train_faster_rcnn.main())
