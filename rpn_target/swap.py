@@ -244,6 +244,8 @@ def _keep_working() -> None:
     """
     for theirs in _THEIRS.values():
         name = theirs.__name__
+        if "__firstlineno__" in vars(theirs):  # Python 3.13 drops it when __module__ is set
+            _state.attributes.append((theirs, "__firstlineno__", theirs.__firstlineno__))
         _set_attribute(theirs, "__module__", __name__)
         _set_attribute(theirs, "__qualname__", f"{GluonCV.__name__}.{name}")
         method = vars(theirs).get("__init__")
