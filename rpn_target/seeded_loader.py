@@ -142,9 +142,9 @@ class SeededLoader(DataLoader):
     """What `seeded_loader` returns."""
 
     def __iter__(self):
-        for batch in super().__iter__():
-            if isinstance(batch, _Failure):
-                batch.reraise()
+        for batch, failure in super().__iter__():
+            if failure is not None:
+                failure.reraise()
             yield batch
 
     @property
@@ -168,10 +168,6 @@ class _Failure:
         self._message = f"{where}: {name}{error}"
         self._traceback = traceback.format_exc()
 
-    def __len__(self) -> int:
-        """Return 0: the loader of MXNet 1.6 asks every batch for its length."""
-        return 0
-
     def reraise(self):
         raise self._type(self._message) from RuntimeError(self._traceback)
 
@@ -184,7 +180,10 @@ class _Sample(NamedTuple):
 
 
 class _Batchify:
-    """A batchify function that lets failures through, and makes one of its own errors."""
+    """A batchify function that returns a batch and None, or None and a failure.
+
+    Always two things: of a batch of length 1, the workers of MXNet 1.6 return only what is in it.
+    """
 
     def __init__(self, batchify_fn):
         self._batchify_fn = batchify_fn
@@ -192,13 +191,13 @@ class _Batchify:
     def __call__(self, samples):
         for sample in samples:
             if isinstance(sample, _Failure):
-                return sample
+                return None, sample
         try:
-            return self._batchify_fn([sample.value for sample in samples])
+            return self._batchify_fn([sample.value for sample in samples]), None
         except Exception as error:
             indices = ", ".join(str(sample.place.index) for sample in samples)
             epoch = samples[0].place.epoch
-            return _Failure(error, f"batch of samples {indices} of epoch {epoch}")
+            return None, _Failure(error, f"batch of samples {indices} of epoch {epoch}")
 
 
 class _SeededDataset:

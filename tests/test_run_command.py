@@ -327,6 +327,10 @@ class TestTraining:
         """Which worker draws what is chance, with GluonCV as with us."""
         losses(train(RUN, tmp_path, *command.split(), "--num-workers", "2"), batches)
 
+    @pytest.mark.skipif(
+        not importlib.util.find_spec("gluoncv.auto"),
+        reason="GluonCV before 0.9 has no gluoncv.auto",
+    )
     def test_estimator_of_gluoncv_auto(self, tmp_path):
         """Its ``fit``, whose modules import by name."""
         script = SCRIPTS / "auto_faster_rcnn.py"

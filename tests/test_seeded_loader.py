@@ -24,8 +24,8 @@ from rpn_target import (
 
 try:
     from gluoncv.data.sampler import SplitSortedBucketSampler
-except ImportError:  # an old GluonCV
-    SplitSortedBucketSampler = None
+except ImportError:  # where GluonCV 0.5 to 0.8 keep it
+    from gluoncv.nn.sampler import SplitSortedBucketSampler
 
 SIZES = ((90, 120), (100, 100), (131, 97), (64, 150), (100, 150), (75, 75), (140, 90), (80, 99))
 WORKERS = {
@@ -457,10 +457,7 @@ def buckets():
     return SplitSortedBucketSampler(keys, 4, mult=2, shuffle=True)
 
 
-needs_buckets = pytest.mark.skipif(
-    SplitSortedBucketSampler is None, reason="this GluonCV has no SplitSortedBucketSampler"
-)
-MAKERS = [Lengths, pytest.param(buckets, marks=needs_buckets)]
+MAKERS = [Lengths, buckets]
 
 
 class TestSamplers:
@@ -494,7 +491,6 @@ class TestSamplers:
         for rank in range(num_ranks):
             assert load(rank=rank, num_ranks=num_ranks) == single[rank::num_ranks]
 
-    @needs_buckets
     def test_buckets_hold_every_sample(self):
         loader = seeded_loader(
             list(range(23)), draws, 5, batch_sampler=buckets(), batchify_fn=as_lists

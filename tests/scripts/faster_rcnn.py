@@ -9,11 +9,15 @@ import os
 from gluoncv import data as gdata
 from gluoncv.data.batchify import FasterRCNNTrainBatchify
 from gluoncv.data.mixup import detection
-from gluoncv.data.sampler import SplitSortedBucketSampler
 from gluoncv.data.transforms.presets.rcnn import FasterRCNNDefaultTrainTransform
 from gluoncv.utils.parallel import Parallelizable
 from mxnet import autograd, gluon
 from official import EXAMPLES, initialize, normalized, parse_args, place, train
+
+try:
+    from gluoncv.data.sampler import SplitSortedBucketSampler
+except ImportError:  # where GluonCV 0.5 to 0.8 keep it
+    from gluoncv.nn.sampler import SplitSortedBucketSampler
 
 
 class Photos(gdata.VOCDetection):
