@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import gc
+import os
 
 import mxnet as mx
 import numpy as np
@@ -12,6 +14,11 @@ __all__ = ["SHARED", "as_numpy", "empty", "view"]
 
 SHARED = mx.Context("cpu_shared", 0)
 """Memory that a worker process hands to its parent without a copy; fresh, it is all zeros."""
+
+# A forked process must not collect shared memory it inherits in reference cycles, as in the pool
+# of a DataLoader left half read: it would count down MXNet's references, which both processes
+# share, and its parent fail with "count >= 0" when it frees the memory itself.
+os.register_at_fork(after_in_child=gc.freeze)
 
 
 class _Memory:
