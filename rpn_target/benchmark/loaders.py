@@ -14,12 +14,14 @@ from mxnet.gluon.data import DataLoader, SimpleDataset
 from ..batchify import FasterRCNNTrainBatchify
 from ..transform import FasterRCNNTrainTransform
 from .cases import Case, make_sample
-from .measure import resident_memory
+from .measure import used_memory
 
 __all__ = ["LoaderMeasurement", "measure_loader"]
 
 BATCH_SIZE = 2
 IMAGES = 8  # different ones, read over and over
+SETTLED = 4  # batches until memory is level, where nothing leaks
+WARM_UP = 9  # batches not timed: what workers made while memory was looked at is used up by then
 
 
 class LoaderMeasurement(NamedTuple):
@@ -46,7 +48,7 @@ class LoaderMeasurement(NamedTuple):
 
 
 def measure_loader(case: Case, count: int, workers: int, batches: int, rounds: int = 1):
-    """Measure both loaders, in turns, over ``batches`` batches of two images each."""
+    """Measure both loaders, in turns, over ``batches`` (above `WARM_UP`) of two images each."""
     samples = [make_sample(case, count, seed) for seed in range(IMAGES)]
     dataset = SimpleDataset([samples[i % IMAGES] for i in range(batches * BATCH_SIZE)])
     sides = {
@@ -77,20 +79,24 @@ def _median(figures) -> float | None:
 def _run(loader) -> tuple[float, float, float | None]:
     """Go through a loader once; return speed, cost and growth as `LoaderMeasurement` has them.
 
-    The first batches are not counted, they only start it up.
+    Memory is compared from batch `SETTLED` on, time from batch `WARM_UP` on. Both ends of memory
+    are taken inside the loop, since the loader holds on to the batch it gave last.
     """
-    warm_up = max(1, len(loader) // 5)
-    for index, batch in enumerate(loader):
+    for number, batch in enumerate(loader, start=1):
         _copy(batch)
-        if index + 1 == warm_up:
+        del batch
+        if number == SETTLED:
+            before = used_memory()
+        if number == WARM_UP:
             start, start_cost = time.perf_counter(), time.process_time()
-            before = resident_memory()
-    batches = len(loader) - warm_up
-    speed = batches * BATCH_SIZE / (time.perf_counter() - start)
-    cost = (time.process_time() - start_cost) / (batches * BATCH_SIZE) * 1000
-    after = resident_memory()
-    growth = None if before is None or after is None else (after - before) / batches * 100
-    return speed, cost, growth
+        if number == len(loader):
+            elapsed, cost = time.perf_counter() - start, time.process_time() - start_cost
+            after = used_memory()
+    images = (number - WARM_UP) * BATCH_SIZE
+    growth = None
+    if before is not None and after is not None:
+        growth = (after - before) / (number - SETTLED) * 100
+    return images / elapsed, cost / images * 1000, growth
 
 
 def _copy(batch) -> None:

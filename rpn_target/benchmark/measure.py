@@ -15,7 +15,7 @@ import numpy as np
 
 from .steps import VARIANTS, Step
 
-__all__ = ["Measurement", "measure", "resident_memory"]
+__all__ = ["Measurement", "measure", "used_memory"]
 
 
 class Measurement(NamedTuple):
@@ -120,13 +120,23 @@ def resident_memory(field: str = "VmRSS") -> float | None:
     return None
 
 
+def used_memory() -> float | None:
+    """Return this process's resident memory in MB without what was freed, or None if unknown."""
+    mx.nd.waitall()
+    gc.collect()
+    mx.nd.waitall()  # MXNet frees in its own time
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except AttributeError:  # not glibc
+        return None
+    return resident_memory()
+
+
 def peak_memory(function: Callable) -> float | None:
     """Return how far a call raises the resident memory at most, its outputs included, in MB.
 
     Runs in a forked process of its own, since memory once freed need not be returned.
     """
-    if resident_memory() is None:
-        return None
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_report_peak, args=(function, sender))
@@ -141,15 +151,15 @@ def peak_memory(function: Callable) -> float | None:
 
 
 def _report_peak(function: Callable, sender) -> None:
-    gc.collect()
+    before = used_memory()
     try:
-        ctypes.CDLL(None).malloc_trim(0)
         with open("/proc/self/clear_refs", "w") as file:
             file.write("5")  # sets the peak to the current size
-    except (AttributeError, OSError):
+    except OSError:
+        before = None
+    if before is None:
         sender.send(None)
         return
-    before = resident_memory("VmRSS")
     result = function(0)
     sender.send(max(0.0, resident_memory("VmHWM") - before))
     del result

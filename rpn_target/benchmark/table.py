@@ -52,7 +52,7 @@ def as_text(
 
 
 def _figure(value: float | None, digits: int = 1) -> str:
-    return "-" if value is None else f"{value:.{digits}f}"
+    return "-" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.0
 
 
 def as_json(

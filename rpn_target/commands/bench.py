@@ -45,7 +45,7 @@ def run(arguments) -> int:
 
     boxes = (8,) if arguments.quick else BOXES
     repeats = 4 if arguments.quick else 8
-    batches = 15 if arguments.quick else 25
+    batches = 18 if arguments.quick else 28
     steps, loaders, limits = [], [], []
     progress = tqdm(total=len(CASES) * (len(boxes) * 7 + 1), unit="step", file=sys.stderr)
     try:
