@@ -1,4 +1,20 @@
-"""RPN targets for Faster and Mask R-CNN in GluonCV, equal bit for bit and an order faster."""
+"""RPN targets for Faster and Mask R-CNN in GluonCV, equal bit for bit and an order faster.
+
+Where things are, from the numbers outwards:
+
+* `boxes`, `anchors` and `anchor_array` (on a lattice, or any), `inside` (which are valid);
+* `windows`, `overlaps`, `dense`, `assignment`: which anchors are positive, which negative;
+* `sampling`, `targets`, `generation`: which of them are kept, and the arrays for the loss;
+* `settings`, `randomness`: what the user chooses, where draws come from;
+* `blocks`, `transform`, `mask_transform`, `batchify`, `swap`: GluonCV's names and calls, on top of
+  `network`, `feature_maps`, `image`, `label`, `ndarray`;
+* `seeded_loader`, `batch_order`: reproducible batches;
+* `cli`, `commands`, `benchmark`, `report`, `plot`: what people look at;
+* `compat`: what recent NumPy and Python lack for MXNet.
+
+In shapes, N is the number of anchors, A that per cell of a feature map, M the number of objects in
+an image, b the number of images in a batch; boxes are corners (xmin, ymin, xmax, ymax) in pixels.
+"""
 
 from .compat import require_distutils, restore_numpy_aliases
 

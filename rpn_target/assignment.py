@@ -129,7 +129,11 @@ def low_quality(iou: np.ndarray, best: np.ndarray, settings: TargetSettings) -> 
 
 
 def in_pieces(rows: np.ndarray, boxes: int) -> list[np.ndarray]:
-    """Split rows, or their numbers, so that a piece has no more than `PAIRS_AT_ONCE` with boxes."""
+    """Split rows, or an array of their numbers, into pieces for a matrix of all their overlaps.
+
+    Together with ``boxes`` boxes, each has some `PAIRS_AT_ONCE` pairs at most, so that memory stays
+    the same whatever the number of boxes.
+    """
     return np.array_split(rows, max(1, -(-len(rows) * boxes // PAIRS_AT_ONCE)))
 
 
