@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 
@@ -35,4 +36,6 @@ def start(main):
     """Run `main` as the program."""
     # Ctrl-C ends the worker processes by itself; a plain kill does only if it unwinds the stack.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    # The workers themselves have nothing to unwind, and some would go on waiting for work.
+    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
     sys.exit(main())

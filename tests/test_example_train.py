@@ -340,3 +340,35 @@ def test_signal_leaves_no_process(tmp_path, number, to_all, message):
     finally:
         if processes_of_group(process.pid):
             os.killpg(process.pid, signal.SIGKILL)
+
+
+STUBBORN = """
+import multiprocessing, time
+
+def work():
+    while True:
+        try:
+            time.sleep(60)
+        except SystemExit:
+            pass
+
+def main():
+    worker = multiprocessing.get_context("fork").Process(target=work)
+    worker.start()
+    time.sleep(0.2)
+    worker.terminate()
+    worker.join()
+    print(worker.exitcode)
+
+import _program
+_program.start(main)
+"""
+
+
+def test_worker_cannot_outlive_a_kill():
+    """Whatever Python makes of the signal in there."""
+    path = dict(os.environ, PYTHONPATH=str(SCRIPT.parent))
+    done = subprocess.run(
+        [sys.executable, "-c", STUBBORN], env=path, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout == f"{-signal.SIGTERM}\n", done.stderr
