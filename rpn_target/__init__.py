@@ -6,8 +6,9 @@ Where things are, from the numbers outwards:
 * `windows`, `overlaps`, `dense`, `assignment`: which anchors are positive, which negative;
 * `sampling`, `targets`, `generation`: which of them are kept, and the arrays for the loss;
 * `settings`, `randomness`: what the user chooses, where draws come from;
-* `blocks`, `transform`, `mask_transform`, `batchify`, `swap`: GluonCV's names and calls, on top of
+* `blocks`, `transform`, `mask_transform`, `batchify`: GluonCV's names and calls, on top of
   `network`, `feature_maps`, `image`, `label`, `ndarray`;
+* `swap`, `gluoncv_classes`: these in the places of GluonCV's;
 * `seeded_loader`, `batch_order`: reproducible batches;
 * `cli`, `commands`, `benchmark`, `report`, `plot`: what people look at;
 * `compat`: what recent NumPy and Python lack for MXNet.

@@ -12,60 +12,16 @@ subclass, an object made before the swap. They stay GluonCV's and go on working.
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import sys
 import threading
-import types
-from typing import Iterator, NamedTuple
+from typing import NamedTuple
 
-from .batchify import FasterRCNNTrainBatchify, MaskRCNNTrainBatchify
-from .blocks import RPNTargetGenerator, RPNTargetSampler
-from .mask_transform import MaskRCNNTrainTransform
-from .transform import FasterRCNNTrainTransform
+from .gluoncv_classes import DEFINITIONS, OURS, THEIRS, GluonCV, keep_working
 
 __all__ = ["Place", "Swap", "install", "is_installed", "uninstall"]
 
 PACKAGE = __name__.rpartition(".")[0]
-
-# Where GluonCV defines a class, its name there, and which of ours takes the place.
-DEFINITIONS = (
-    ("gluoncv.data.batchify", "FasterRCNNTrainBatchify", FasterRCNNTrainBatchify),
-    ("gluoncv.data.batchify", "MaskRCNNTrainBatchify", MaskRCNNTrainBatchify),
-    (
-        "gluoncv.data.transforms.presets.rcnn",
-        "FasterRCNNDefaultTrainTransform",
-        FasterRCNNTrainTransform,
-    ),
-    (
-        "gluoncv.data.transforms.presets.rcnn",
-        "MaskRCNNDefaultTrainTransform",
-        MaskRCNNTrainTransform,
-    ),
-    ("gluoncv.model_zoo.rcnn.rpn.rpn_target", "RPNTargetGenerator", RPNTargetGenerator),
-    ("gluoncv.model_zoo.rcnn.rpn.rpn_target", "RPNTargetSampler", RPNTargetSampler),
-)
-
-
-class GluonCV:
-    """Holds GluonCV's own classes, by name: where pickle finds them during the swap."""
-
-
-def _collect_classes() -> Iterator[tuple[type, type]]:
-    """Fill `GluonCV`, and yield pairs of GluonCV's class and ours."""
-    for module, name, ours in DEFINITIONS:
-        try:
-            theirs = getattr(importlib.import_module(module), name)
-        except (ImportError, AttributeError):
-            continue  # an old GluonCV
-        setattr(GluonCV, name, theirs)
-        yield theirs, ours
-
-
-# Collected on import, since the one who imports may be a pickle in another process.
-_PAIRS = tuple(_collect_classes())
-_OURS = {id(theirs): ours for theirs, ours in _PAIRS}
-_THEIRS = {id(ours): theirs for theirs, ours in _PAIRS}
 
 
 class Place(NamedTuple):
@@ -173,13 +129,13 @@ def install() -> Swap:
     with _state.lock:
         is_outermost = not _state.is_installed
         if is_outermost:
-            _state.held_before = {(id(names), name) for _, names, name in _holders(_THEIRS)}
+            _state.held_before = {(id(names), name) for _, names, name in _holders(THEIRS)}
             _state.changed = set()
-            _keep_working()
+            _state.attributes = keep_working()
             _state.is_installed = True
         places = []
-        for module, names, name in _holders(_OURS):
-            theirs, ours = names[name], _OURS[id(names[name])]
+        for module, names, name in _holders(OURS):
+            theirs, ours = names[name], OURS[id(names[name])]
             names[name] = ours
             _state.changed.add((id(names), name))
             places.append(Place(module, name, theirs, ours))
@@ -195,12 +151,12 @@ def uninstall() -> None:
     with _state.lock:
         if not _state.is_installed:
             return
-        for module, names, name in _holders(_THEIRS):
+        for module, names, name in _holders(THEIRS):
             place = id(names), name
             if place in _state.held_before:
                 continue
             if place in _state.changed or not _imports_ours(sys.modules[module], name):
-                names[name] = _THEIRS[id(names[name])]
+                names[name] = THEIRS[id(names[name])]
         while _state.attributes:
             setattr(*_state.attributes.pop())
         _state.is_installed = False
@@ -233,34 +189,6 @@ def _holders(classes: dict[int, type]) -> list[tuple[str, dict, str]]:
                 if id(value) in classes
             ]
     return found
-
-
-def _keep_working() -> None:
-    """Let GluonCV's classes work while ours have their names.
-
-    Objects and subclasses of them, made before the swap, need the names for two things. Pickle,
-    by which DataLoader hands the batchify function to its workers, looks a class up by its name.
-    And ``super(RPNTargetGenerator, self).__init__()`` in GluonCV takes the class from the module.
-    """
-    for theirs in _THEIRS.values():
-        name = theirs.__name__
-        if "__firstlineno__" in vars(theirs):  # Python 3.13 drops it when __module__ is set
-            _state.attributes.append((theirs, "__firstlineno__", theirs.__firstlineno__))
-        _set_attribute(theirs, "__module__", __name__)
-        _set_attribute(theirs, "__qualname__", f"{GluonCV.__name__}.{name}")
-        method = vars(theirs).get("__init__")
-        if isinstance(method, types.FunctionType) and name in method.__code__.co_names:
-            own_names = {**method.__globals__, name: theirs}
-            own = types.FunctionType(
-                method.__code__, own_names, method.__name__, method.__defaults__, method.__closure__
-            )
-            own.__kwdefaults__, own.__doc__ = method.__kwdefaults__, method.__doc__
-            _set_attribute(theirs, "__init__", own)
-
-
-def _set_attribute(class_: type, name: str, value) -> None:
-    _state.attributes.append((class_, name, getattr(class_, name)))
-    setattr(class_, name, value)
 
 
 def _imports_ours(module, name: str) -> bool:

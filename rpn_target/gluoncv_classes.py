@@ -1,0 +1,92 @@
+"""GluonCV's classes that this package replaces: which they are, and how they live on meanwhile."""
+
+from __future__ import annotations
+
+import importlib
+import types
+from typing import Iterator
+
+from .batchify import FasterRCNNTrainBatchify, MaskRCNNTrainBatchify
+from .blocks import RPNTargetGenerator, RPNTargetSampler
+from .mask_transform import MaskRCNNTrainTransform
+from .transform import FasterRCNNTrainTransform
+
+__all__ = ["DEFINITIONS", "OURS", "THEIRS", "GluonCV", "keep_working"]
+
+# Where GluonCV defines a class, its name there, and which of ours takes the place.
+DEFINITIONS = (
+    ("gluoncv.data.batchify", "FasterRCNNTrainBatchify", FasterRCNNTrainBatchify),
+    ("gluoncv.data.batchify", "MaskRCNNTrainBatchify", MaskRCNNTrainBatchify),
+    (
+        "gluoncv.data.transforms.presets.rcnn",
+        "FasterRCNNDefaultTrainTransform",
+        FasterRCNNTrainTransform,
+    ),
+    (
+        "gluoncv.data.transforms.presets.rcnn",
+        "MaskRCNNDefaultTrainTransform",
+        MaskRCNNTrainTransform,
+    ),
+    ("gluoncv.model_zoo.rcnn.rpn.rpn_target", "RPNTargetGenerator", RPNTargetGenerator),
+    ("gluoncv.model_zoo.rcnn.rpn.rpn_target", "RPNTargetSampler", RPNTargetSampler),
+)
+
+
+class GluonCV:
+    """Holds GluonCV's own classes, by name: where pickle finds them during the swap."""
+
+
+def _collect_classes() -> Iterator[tuple[type, type]]:
+    """Fill `GluonCV`, and yield pairs of GluonCV's class and ours."""
+    for module, name, ours in DEFINITIONS:
+        try:
+            theirs = getattr(importlib.import_module(module), name)
+        except (ImportError, AttributeError):
+            continue  # an old GluonCV
+        setattr(GluonCV, name, theirs)
+        yield theirs, ours
+
+
+# Collected on import, since the one who imports may be a pickle in another process.
+_PAIRS = tuple(_collect_classes())
+
+OURS = {id(theirs): ours for theirs, ours in _PAIRS}
+"""Our classes, by the identity of GluonCV's."""
+
+THEIRS = {id(ours): theirs for theirs, ours in _PAIRS}
+"""GluonCV's classes, by the identity of ours."""
+
+
+def keep_working() -> list[tuple[type, str, object]]:
+    """Let GluonCV's classes work while ours have their names.
+
+    Objects and subclasses of them, made before the swap, need the names for two things. Pickle,
+    by which DataLoader hands the batchify function to its workers, looks a class up by its name.
+    And ``super(RPNTargetGenerator, self).__init__()`` in GluonCV takes the class from the module.
+
+    Returns
+    -------
+    list of (class, attribute, value)
+        What to set again, last first, when GluonCV's classes get their names back.
+    """
+    changed = []
+
+    def change(class_, attribute, value):
+        changed.append((class_, attribute, getattr(class_, attribute)))
+        setattr(class_, attribute, value)
+
+    for theirs in THEIRS.values():
+        name = theirs.__name__
+        if "__firstlineno__" in vars(theirs):  # Python 3.13 drops it when __module__ is set
+            changed.append((theirs, "__firstlineno__", theirs.__firstlineno__))
+        change(theirs, "__module__", __name__)
+        change(theirs, "__qualname__", f"{GluonCV.__name__}.{name}")
+        method = vars(theirs).get("__init__")
+        if isinstance(method, types.FunctionType) and name in method.__code__.co_names:
+            own_names = {**method.__globals__, name: theirs}
+            own = types.FunctionType(
+                method.__code__, own_names, method.__name__, method.__defaults__, method.__closure__
+            )
+            own.__kwdefaults__, own.__doc__ = method.__kwdefaults__, method.__doc__
+            change(theirs, "__init__", own)
+    return changed
