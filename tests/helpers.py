@@ -1,7 +1,9 @@
 """What several test modules share: judging both sides, anchors, and makers of boxes."""
 
 import contextlib
+import importlib.util
 import random
+import sys
 import warnings
 from functools import lru_cache
 from typing import NamedTuple
@@ -12,10 +14,21 @@ import rpn_target  # noqa: F401  before MXNet and GluonCV, for the sake of recen
 import mxnet as mx
 import naive
 import numpy as np
+import pytest
 from gluoncv.model_zoo.rcnn.rpn.anchor import RPNAnchorGenerator
 
 from rpn_target.anchor_array import AnchorArray
 from rpn_target.anchors import AnchorLattice, Level, base_boxes
+
+# --- platforms ----------------------------------------------------------------------------------
+
+if not importlib.util.find_spec("gluoncv.auto"):
+    _no_auto = "gluoncv.auto came with GluonCV 0.9"
+elif sys.version_info >= (3, 10):
+    _no_auto = "autocfg, which gluoncv.auto is made with, fails on Python 3.10 and later"
+else:
+    _no_auto = None
+needs_auto = pytest.mark.skipif(_no_auto is not None, reason=str(_no_auto))
 
 # --- judging ------------------------------------------------------------------------------------
 
