@@ -32,10 +32,30 @@ def answer(parser, run, argv=None):
     return 0
 
 
+def _let_workers_be_killed():
+    """Give forked processes the system's own handling of SIGTERM, also while they start.
+
+    Python drops a signal that a forked process gets before it is back in Python, which takes a
+    while with MXNet. A worker that was ended so early would wait for work, and its loader for it,
+    forever. So the signal is held back meanwhile.
+    """
+
+    def hold(how=signal.SIG_BLOCK):
+        signal.pthread_sigmask(how, {signal.SIGTERM})
+
+    def release():
+        hold(signal.SIG_UNBLOCK)
+
+    def begin():
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        release()
+
+    os.register_at_fork(before=hold, after_in_parent=release, after_in_child=begin)
+
+
 def start(main):
     """Run `main` as the program."""
     # Ctrl-C ends the worker processes by itself; a plain kill does only if it unwinds the stack.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
-    # The workers themselves have nothing to unwind, and some would go on waiting for work.
-    os.register_at_fork(after_in_child=lambda: signal.signal(signal.SIGTERM, signal.SIG_DFL))
+    _let_workers_be_killed()
     sys.exit(main())

@@ -342,8 +342,8 @@ def test_signal_leaves_no_process(tmp_path, number, to_all, message):
             os.killpg(process.pid, signal.SIGKILL)
 
 
-STUBBORN = """
-import multiprocessing, time
+ENDED_AT_ONCE = """
+import multiprocessing, os, time
 
 def work():
     while True:
@@ -355,20 +355,24 @@ def work():
 def main():
     worker = multiprocessing.get_context("fork").Process(target=work)
     worker.start()
-    time.sleep(0.2)
+    time.sleep(0.3)
     worker.terminate()
     worker.join()
     print(worker.exitcode)
 
+# As with MXNet, which makes a new engine in every forked process.
+os.register_at_fork(after_in_child=lambda: time.sleep(DELAY))
 import _program
 _program.start(main)
 """
 
 
-def test_worker_cannot_outlive_a_kill():
-    """Whatever Python makes of the signal in there."""
+@pytest.mark.parametrize("delay", [0, 1])
+def test_worker_cannot_outlive_a_kill(delay):
+    """Whatever Python makes of the signal in there, and also while the worker starts."""
     path = dict(os.environ, PYTHONPATH=str(SCRIPT.parent))
     done = subprocess.run(
-        [sys.executable, "-c", STUBBORN], env=path, capture_output=True, text=True, timeout=60
-    )
+        [sys.executable, "-c", ENDED_AT_ONCE.replace("DELAY", str(delay))],
+        env=path, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
     assert done.stdout == f"{-signal.SIGTERM}\n", done.stderr
