@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import NamedTuple
 
 import numpy as np
@@ -138,5 +139,6 @@ def train(net, trainer, loader, contexts, log_interval, step):
             bar.update()
             if log_interval and len(history) % log_interval == 0:
                 tqdm.write(f"iteration {len(history):4}  {mean_losses(history[-log_interval:])}")
+                sys.stdout.flush()  # it may be a file, or another process that shows it
     nd.waitall()  # for the last update, which other ranks have a part in
     return history
