@@ -40,11 +40,11 @@ def _let_workers_be_killed():
     forever. So the signal is held back meanwhile.
     """
 
-    def hold(how=signal.SIG_BLOCK):
-        signal.pthread_sigmask(how, {signal.SIGTERM})
+    def hold():
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
 
     def release():
-        hold(signal.SIG_UNBLOCK)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGTERM})
 
     def begin():
         signal.signal(signal.SIGTERM, signal.SIG_DFL)

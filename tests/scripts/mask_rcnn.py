@@ -12,12 +12,15 @@ from gluoncv.data.batchify import MaskRCNNTrainBatchify
 from gluoncv.data.transforms.presets.rcnn import MaskRCNNDefaultTrainTransform
 from gluoncv.utils.parallel import Parallelizable
 from mxnet import autograd, gluon
-from official import EXAMPLES, initialize, normalized, parse_args, place, train
-
-try:
-    from gluoncv.data.sampler import SplitSortedBucketSampler
-except ImportError:  # where GluonCV 0.5 to 0.8 keep it
-    from gluoncv.nn.sampler import SplitSortedBucketSampler
+from official import (
+    EXAMPLES,
+    SplitSortedBucketSampler,
+    initialize,
+    normalized,
+    parse_args,
+    place,
+    train,
+)
 
 
 class Photos(gdata.COCOInstance):

@@ -11,6 +11,10 @@ from gluoncv.utils.parallel import Parallel
 from mxnet import gluon
 
 try:
+    from gluoncv.data.sampler import SplitSortedBucketSampler
+except ImportError:  # where GluonCV 0.5 to 0.8 keep it
+    from gluoncv.nn.sampler import SplitSortedBucketSampler  # noqa: F401
+try:
     import horovod.mxnet as hvd
 except ImportError:
     hvd = None
