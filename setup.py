@@ -79,5 +79,5 @@ setup(
     python_requires=">=3.8",
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,
-    entry_points={"console_scripts": ["rpn-target = rpn_target.cli:main"]},
+    entry_points={"console_scripts": ["rpn-target = rpn_target.cli.main:main"]},
 )

@@ -22,13 +22,13 @@ from .compat import require_distutils, restore_numpy_aliases
 restore_numpy_aliases()  # before MXNet is imported
 require_distutils()
 
-from .batchify import FasterRCNNTrainBatchify, MaskRCNNTrainBatchify  # noqa: E402
-from .blocks import RPNTargetGenerator, RPNTargetSampler  # noqa: E402
-from .mask_transform import MaskRCNNTrainTransform  # noqa: E402
+from .gluon.batchify import FasterRCNNTrainBatchify, MaskRCNNTrainBatchify  # noqa: E402
+from .gluon.blocks import RPNTargetGenerator, RPNTargetSampler  # noqa: E402
+from .gluon.mask_transform import MaskRCNNTrainTransform  # noqa: E402
+from .gluon.transforms import FasterRCNNTrainTransform  # noqa: E402
+from .loader.seeded_loader import seeded_loader  # noqa: E402
 from .plot import plot_targets  # noqa: E402
-from .seeded_loader import seeded_loader  # noqa: E402
-from .swap import install, uninstall  # noqa: E402
-from .transform import FasterRCNNTrainTransform  # noqa: E402
+from .swap.install import install, uninstall  # noqa: E402
 
 __all__ = [
     "FasterRCNNTrainBatchify",

@@ -1,7 +1,7 @@
-"""``python -m rpn_target``: see `rpn_target.cli`."""
+"""``python -m rpn_target``: see `rpn_target.cli.main`."""
 
 import sys
 
-from .cli import main
+from .cli.main import main
 
 sys.exit(main())

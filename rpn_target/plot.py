@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .anchors import AnchorLattice
-from .boxes import check_boxes, intersection_over_union
-from .network import anchor_levels
-from .targets import CLS_NEGATIVE, CLS_POSITIVE
+from .core.boxes import check_boxes, intersection_over_union
+from .core.coder import CLS_NEGATIVE, CLS_POSITIVE
+from .core.lattice import AnchorLattice
+from .gluon.network import anchor_levels
 
 __all__ = ["plot_targets"]
 

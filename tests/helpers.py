@@ -17,8 +17,8 @@ import numpy as np
 import pytest
 from gluoncv.model_zoo.rcnn.rpn.anchor import RPNAnchorGenerator
 
-from rpn_target.anchor_array import AnchorArray
-from rpn_target.anchors import AnchorLattice, Level, base_boxes
+from rpn_target.core.anchor_array import AnchorArray
+from rpn_target.core.lattice import AnchorLattice, Level, base_boxes
 
 # --- platforms ----------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import numpy as np
 from mxnet import recordio
 from PIL import Image
 
-from rpn_target.cli import main
+from rpn_target.cli.main import main
 
 NAMES = ("dog", "cat", "zebra")
 # Width and height; powers of two, so that shares of them are exact.

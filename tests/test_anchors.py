@@ -7,9 +7,9 @@ from helpers import CUBE_ROOT, PYRAMIDS, RATIOS, both_forms, valid_numbers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rpn_target.anchor_array import AnchorArray
-from rpn_target.anchors import AnchorLattice, Level, base_boxes
-from rpn_target.inside import IndexInside, Remainder
+from rpn_target.core.anchor_array import AnchorArray
+from rpn_target.core.lattice import AnchorLattice, Level, base_boxes
+from rpn_target.core.valid import IndexInside, Remainder
 
 PYRAMID = st.sampled_from(sorted(PYRAMIDS))
 SIDE = st.one_of(st.integers(16, 60), st.integers(16, 260))

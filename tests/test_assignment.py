@@ -8,12 +8,12 @@ from helpers import MAKERS, PYRAMIDS, both_forms, make_boxes, valid_numbers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rpn_target.anchor_array import AnchorArray
-from rpn_target.assignment import assign
-from rpn_target.boxes import intersection_over_union
-from rpn_target.randomness import GlobalDraws
-from rpn_target.sampling import sample
-from rpn_target.settings import TargetSettings
+from rpn_target.core.anchor_array import AnchorArray
+from rpn_target.core.boxes import intersection_over_union
+from rpn_target.core.draws import GlobalDraws
+from rpn_target.core.matcher import assign
+from rpn_target.core.sampler import sample
+from rpn_target.core.settings import TargetSettings
 
 PYRAMID = st.sampled_from(sorted(PYRAMIDS))
 SIDE = st.one_of(st.integers(16, 60), st.integers(16, 260))

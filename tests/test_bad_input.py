@@ -21,7 +21,7 @@ from rpn_target import (
     MaskRCNNTrainTransform,
     RPNTargetGenerator,
 )
-from rpn_target.label import FARTHEST
+from rpn_target.gluon.checks import FARTHEST
 
 NAN, INF = float("nan"), float("inf")
 IMAGE = mx.nd.array(np.random.RandomState(0).randint(0, 120, (30, 40, 3)), dtype="uint8")

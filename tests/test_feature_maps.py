@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from mxnet.gluon import nn
 
-from rpn_target.feature_maps import FeatureMapSizes, fit_feature_maps
-from rpn_target.network import anchor_levels, feature_map_sizes
+from rpn_target.core.feature_maps import FeatureMapSizes, fit_feature_maps
+from rpn_target.gluon.network import anchor_levels, feature_map_sizes
 
 NETS = pytest.mark.parametrize("fixture", ["c4_net", "fpn_net", "c4_resnet50", "fpn_resnet50"])
 

@@ -43,9 +43,9 @@ from rpn_target import (
     RPNTargetSampler,
     seeded_loader,
 )
-from rpn_target.anchors import AnchorLattice, Level, base_boxes
-from rpn_target.randomness import as_draws
-from rpn_target.settings import LOW_QUALITY_MATCHES, TargetSettings
+from rpn_target.core.draws import as_draws
+from rpn_target.core.lattice import AnchorLattice, Level, base_boxes
+from rpn_target.core.settings import LOW_QUALITY_MATCHES, TargetSettings
 
 EXAMPLES = int(os.environ.get("RPN_TARGET_FUZZ_EXAMPLES", 5000))
 SEED = os.environ.get("RPN_TARGET_FUZZ_SEED")

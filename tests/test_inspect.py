@@ -16,11 +16,11 @@ from gluoncv.data.transforms import image as image_transforms
 from gluoncv.model_zoo.rcnn.rpn.rpn_target import RPNTargetSampler
 from report_helpers import figures_of, make_samples, run, write_voc
 
+from rpn_target.core.settings import TargetSettings
 from rpn_target.report.coverage import cover
 from rpn_target.report.scheme import resized_size
 from rpn_target.report.tally import size_names
 from rpn_target.report.workers import Job, summarize
-from rpn_target.settings import TargetSettings
 
 PHOTOS = ("--dataset", "photos")
 FPN = "faster_rcnn_fpn_resnet50_v1b_coco"

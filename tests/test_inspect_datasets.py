@@ -374,7 +374,7 @@ def test_recipe_of_its_own_levels(recipe):
 
 
 def test_no_recipe_of_odd_levels():
-    from rpn_target.anchors import Level
+    from rpn_target.core.lattice import Level
 
     base = np.array([[-7, -8, 9, 13], [0, 0, 3, 55.5]])
     assert recipe_of([Level(base, 16)]) is None

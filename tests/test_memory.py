@@ -10,9 +10,9 @@ import pytest
 from mxnet.gluon.data import DataLoader, SimpleDataset
 
 import rpn_target
-from rpn_target.anchors import AnchorLattice, Level, base_boxes
 from rpn_target.benchmark.cases import make_boxes
-from rpn_target.ndarray import empty, view
+from rpn_target.core.lattice import AnchorLattice, Level, base_boxes
+from rpn_target.gluon.ndarray import empty, view
 
 HEIGHT, WIDTH = 800, 1216
 MEGABYTE = 2**20

@@ -6,7 +6,7 @@ import multiprocessing
 import mxnet as mx
 import pytest
 
-from rpn_target.ndarray import SHARED, empty
+from rpn_target.gluon.ndarray import SHARED, empty
 
 
 class Cycle:

@@ -8,8 +8,8 @@ from gluoncv.model_zoo import get_model
 from gluoncv.model_zoo.model_zoo import _models
 
 import rpn_target
-from rpn_target.anchors import AnchorLattice
-from rpn_target.network import anchor_levels, feature_map_sizes
+from rpn_target.core.lattice import AnchorLattice
+from rpn_target.gluon.network import anchor_levels, feature_map_sizes
 
 NETWORKS = sorted(name for name in _models if "rcnn" in name)
 SIZES = [(600, 800), (800, 1333), (480, 480), (375, 500), (97, 1001), (64, 33), (1024, 768)]

@@ -20,8 +20,8 @@ from rpn_target import (
     RPNTargetGenerator,
     RPNTargetSampler,
 )
-from rpn_target.anchors import AnchorLattice
-from rpn_target.settings import LOW_QUALITY_MATCHES
+from rpn_target.core.lattice import AnchorLattice
+from rpn_target.core.settings import LOW_QUALITY_MATCHES
 
 ALL = dict(num_sample=10**9, pos_ratio=1)  # nothing is drawn, so every anchor shows
 QUOTAS = (ALL, dict(num_sample=16), dict(num_sample=7, pos_ratio=0.25))

@@ -19,8 +19,8 @@ from rpn_target import (
     RPNTargetGenerator,
     RPNTargetSampler,
 )
-from rpn_target.batch_order import ORDER
-from rpn_target.randomness import as_draws, sample_generator
+from rpn_target.core.draws import as_draws, sample_generator
+from rpn_target.loader.batch_order import ORDER
 
 RNGS = {
     "global": lambda: None,

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rpn_target import FasterRCNNTrainTransform, RPNTargetGenerator, RPNTargetSampler
-from rpn_target.settings import TargetSettings
+from rpn_target.core.settings import TargetSettings
 
 DEFAULT = dict(num_sample=256, pos_iou_thresh=0.7, neg_iou_thresh=0.3, pos_ratio=0.5)
 NAN, INF = float("nan"), float("inf")

@@ -14,7 +14,7 @@ import sys
 import helpers
 import pytest
 
-from rpn_target import cli
+from rpn_target.cli import main as cli
 
 TESTS = pathlib.Path(__file__).resolve().parent
 SCRIPTS = TESTS / "scripts"
@@ -202,8 +202,9 @@ class TestSwap:
         status, out, error = call([*RUN, "--", name], tmp_path)
         assert status == 0, error
         assert out.splitlines() == [
-            "rpn_target.batchify", "rpn_target.batchify", "rpn_target.mask_transform",
-            "rpn_target.transform", "rpn_target.blocks", "gluoncv.data.batchify",
+            "rpn_target.gluon.batchify", "rpn_target.gluon.batchify",
+            "rpn_target.gluon.mask_transform",
+            "rpn_target.gluon.transforms", "rpn_target.gluon.blocks", "gluoncv.data.batchify",
         ]  # fmt: skip
         assert SWAPPED.fullmatch(error)
 
@@ -239,7 +240,7 @@ class TestSwap:
         )
         status, out, error = call([*RUN, name], tmp_path)
         assert status == 0, error
-        ours = str(("rpn_target.transform", "rpn_target.batchify"))
+        ours = str(("rpn_target.gluon.transforms", "rpn_target.gluon.batchify"))
         assert out.splitlines() == [f"{ours} {ours}", "('builtins', 'gluoncv.data.batchify')"]
         assert SWAPPED.fullmatch(error)
 

@@ -8,13 +8,13 @@ from PIL import Image
 from report_helpers import make_samples, picture, run, write_voc
 from test_inspect import Photos
 
+from rpn_target.core.settings import TargetSettings
 from rpn_target.report.networks import RATIOS, SCALES
 from rpn_target.report.recipe import Recipe
 from rpn_target.report.scheme import AnchorScheme
 from rpn_target.report.single import FileSource, look_at
 from rpn_target.report.voc import VOCSource
 from rpn_target.report.workers import Job
-from rpn_target.settings import TargetSettings
 
 C4 = Recipe((16,), 16, (SCALES,), RATIOS)
 FPN = Recipe((4, 8, 16, 32, 64), 16, tuple((2 * 2**k,) for k in range(5)), RATIOS)

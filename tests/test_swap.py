@@ -21,7 +21,7 @@ from helpers import make_sample
 from mxnet.gluon.data import DataLoader
 
 import rpn_target
-from rpn_target import swap
+from rpn_target.swap import install as swap
 
 # GluonCV's module, its name for the class, the class, ours.
 CLASSES = [
@@ -148,7 +148,7 @@ class TestPlaces:
             assert imported.MaskRCNNTrainBatchify is rpn_target.MaskRCNNTrainBatchify
 
     def test_this_package_is_left_alone(self):
-        import rpn_target.transform as ours  # which imports GluonCV's transform by name
+        import rpn_target.gluon.transforms as ours  # which imports GluonCV's transform by name
 
         before = {
             name: dict(vars(module))

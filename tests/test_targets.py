@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rpn_target import RPNTargetGenerator
-from rpn_target.anchor_array import AnchorArray
-from rpn_target.anchors import AnchorLattice, Level
-from rpn_target.boxes import intersection_over_union
-from rpn_target.sampling import Sample
-from rpn_target.settings import TargetSettings
-from rpn_target.targets import CLS_IGNORE, CLS_NEGATIVE, CLS_POSITIVE, encode, fill
+from rpn_target.core.anchor_array import AnchorArray
+from rpn_target.core.boxes import intersection_over_union
+from rpn_target.core.coder import CLS_IGNORE, CLS_NEGATIVE, CLS_POSITIVE, encode, fill
+from rpn_target.core.lattice import AnchorLattice, Level
+from rpn_target.core.sampler import Sample
+from rpn_target.core.settings import TargetSettings
 
 ONES = (1, 1, 1, 1)
 NOTHING = np.zeros(0, np.int64)

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rpn_target import FasterRCNNTrainTransform, RPNTargetGenerator
-from rpn_target.anchors import AnchorLattice
+from rpn_target.core.lattice import AnchorLattice
 
 SMALL = dict(short=100, max_size=200)
 NETS = pytest.mark.parametrize("name", ["c4_net", "fpn_net"])

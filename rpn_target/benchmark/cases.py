@@ -8,8 +8,8 @@ import gluoncv
 import mxnet as mx
 import numpy as np
 
-from ..anchors import AnchorLattice
-from ..network import anchor_levels, feature_map_sizes
+from ..core.lattice import AnchorLattice
+from ..gluon.network import anchor_levels, feature_map_sizes
 
 __all__ = ["CASES", "Case", "make_boxes", "make_case"]
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..ndarray import SHARED, empty
+from ..gluon.ndarray import SHARED, empty
 from .cases import Case
 
 __all__ = ["Limit", "batch_shapes", "measure_limit"]

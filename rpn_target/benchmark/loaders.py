@@ -11,8 +11,8 @@ from gluoncv.data import batchify as gluoncv_batchify
 from gluoncv.data.transforms.presets.rcnn import FasterRCNNDefaultTrainTransform
 from mxnet.gluon.data import DataLoader, SimpleDataset
 
-from ..batchify import FasterRCNNTrainBatchify
-from ..transform import FasterRCNNTrainTransform
+from ..gluon.batchify import FasterRCNNTrainBatchify
+from ..gluon.transforms import FasterRCNNTrainTransform
 from .cases import Case, make_sample
 from .measure import used_memory
 

@@ -10,10 +10,10 @@ from gluoncv.data import batchify as gluoncv_batchify
 from gluoncv.data.transforms.presets.rcnn import FasterRCNNDefaultTrainTransform
 from gluoncv.model_zoo.rcnn.rpn import rpn_target as gluoncv_rpn
 
-from ..batchify import FasterRCNNTrainBatchify
-from ..blocks import RPNTargetGenerator, RPNTargetSampler
-from ..ndarray import SHARED, empty
-from ..transform import FasterRCNNTrainTransform
+from ..gluon.batchify import FasterRCNNTrainBatchify
+from ..gluon.blocks import RPNTargetGenerator, RPNTargetSampler
+from ..gluon.ndarray import SHARED, empty
+from ..gluon.transforms import FasterRCNNTrainTransform
 from .cases import Case, make_boxes, make_sample
 from .limits import batch_shapes
 

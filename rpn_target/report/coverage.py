@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..assignment import assign
-from ..boxes import intersection_over_union
-from ..settings import TargetSettings
+from ..core.boxes import intersection_over_union
+from ..core.matcher import assign
+from ..core.settings import TargetSettings
 
 __all__ = ["ABOVE", "FORCED", "NEVER", "ImageCoverage", "cover", "least_learned", "status"]
 

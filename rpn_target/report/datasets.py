@@ -6,8 +6,8 @@ import argparse
 import importlib.util
 from pathlib import Path
 
-from ..cli import CommandError
-from .dataset_options import COCO_SPLIT, check_dataset_arguments
+from ..cli.dataset_options import COCO_SPLIT, check_dataset_arguments
+from ..cli.main import CommandError
 
 __all__ = ["open_dataset"]
 

@@ -6,7 +6,7 @@ import argparse
 import difflib
 import warnings
 
-from ..cli import CommandError
+from ..cli.main import CommandError
 from .recipe import BASE_SIZE, Recipe, recipe_of
 from .scheme import AnchorScheme
 
@@ -127,7 +127,7 @@ def _recipe(strides, scales, ratios, base_size) -> Recipe:
 def _of_network(name: str, short, max_size) -> AnchorScheme:
     from gluoncv.model_zoo import get_model, get_model_list
 
-    from ..network import anchor_levels, feature_map_sizes
+    from ..gluon.network import anchor_levels, feature_map_sizes
 
     models = [model for model in get_model_list() if "rcnn" in model]
     known = [model for model in models if not model.startswith("custom_")]

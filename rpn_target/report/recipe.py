@@ -6,7 +6,7 @@ from typing import NamedTuple, Sequence
 
 import numpy as np
 
-from ..anchors import Level, base_boxes
+from ..core.lattice import Level, base_boxes
 
 __all__ = ["Recipe", "recipe_of"]
 

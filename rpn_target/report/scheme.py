@@ -6,8 +6,8 @@ import random
 
 import numpy as np
 
-from ..anchors import AnchorLattice
-from ..feature_maps import FeatureMapSizes
+from ..core.feature_maps import FeatureMapSizes
+from ..core.lattice import AnchorLattice
 from .recipe import Recipe
 
 __all__ = ["AnchorScheme", "resized_size"]

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..boxes import intersection_over_union
+from ..core.boxes import intersection_over_union
 from .recipe import Recipe
 
 __all__ = ["best_ious", "search"]

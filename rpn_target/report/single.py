@@ -8,9 +8,9 @@ import mxnet as mx
 import numpy as np
 from gluoncv.data.transforms import image as image_transforms
 
-from ..assignment import assign
-from ..randomness import as_draws
-from ..sampling import Sample, sample
+from ..core.draws import as_draws
+from ..core.matcher import assign
+from ..core.sampler import Sample, sample
 from .coverage import ImageCoverage, cover, status
 from .source import ImageLabel, Source, header_size
 from .workers import Job, network_boxes

@@ -7,7 +7,7 @@ import random
 import numpy as np
 from tqdm import tqdm
 
-from ..cli import CommandError
+from ..cli.main import CommandError
 from .recipe import Recipe
 from .scheme import AnchorScheme
 from .search import search

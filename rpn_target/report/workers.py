@@ -20,9 +20,9 @@ import numpy as np
 from gluoncv.data.transforms import bbox as bbox_transforms
 from tqdm import tqdm
 
-from ..boxes import check_boxes
-from ..cli import CommandError
-from ..settings import TargetSettings
+from ..cli.main import CommandError
+from ..core.boxes import check_boxes
+from ..core.settings import TargetSettings
 from .coverage import cover
 from .scheme import AnchorScheme
 from .source import BrokenItem, Source

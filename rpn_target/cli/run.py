@@ -13,8 +13,8 @@ import runpy
 import sys
 import types
 
-from ..cli import CommandError
-from ..swap import install, is_installed
+from ..swap.install import install, is_installed
+from .main import CommandError
 
 HELP = "run a GluonCV training script with this package swapped in"
 DESCRIPTION = """\

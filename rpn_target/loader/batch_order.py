@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .randomness import sample_generator
+from ..core.draws import sample_generator
 
 __all__ = ["LAST_BATCH", "Batches", "GivenBatches", "Place", "Places"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from ..cli import CommandError
+from .main import CommandError
 
 HELP = "measure this package against the installed GluonCV"
 DESCRIPTION = """\

@@ -16,8 +16,8 @@ from .boxes import (
     intersection_over_area,
     intersection_over_union,
 )
-from .inside import IndexInside
 from .overlaps import largest_per_box, ties, with_margin
+from .valid import IndexInside
 
 __all__ = ["AnchorArray"]
 
@@ -79,7 +79,7 @@ class AnchorArray:
     def overlaps(self, boxes: np.ndarray, threshold: float, inside: IndexInside):
         """Find the valid anchors that overlap a box by a threshold, or best.
 
-        See `rpn_target.assignment` for what is returned.
+        See `rpn_target.core.matcher` for what is returned.
         """
         everything = np.arange(len(boxes))
         best, overlaps = self._best(boxes, everything, np.full(len(boxes), threshold), inside)

@@ -15,8 +15,8 @@ from typing import NamedTuple
 from mxnet.gluon.data import DataLoader
 from mxnet.gluon.data.dataloader import default_batchify_fn, default_mp_batchify_fn
 
+from ..core.draws import sample_generator
 from .batch_order import LAST_BATCH, Batches, GivenBatches, Place, Places
-from .randomness import sample_generator
 
 __all__ = ["SeededLoader", "seeded_loader"]
 

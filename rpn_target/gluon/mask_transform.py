@@ -6,11 +6,11 @@ import numpy as np
 from gluoncv.data.transforms import mask as mask_transforms
 from gluoncv.data.transforms.presets.rcnn import MaskRCNNDefaultTrainTransform
 
-from .label import check_polygons
+from ..core.draws import as_draws
+from ..core.settings import check_image_settings
+from .checks import check_polygons
 from .ndarray import empty
-from .randomness import as_draws
-from .settings import check_image_settings
-from .transform import TrainTransform
+from .transforms import TrainTransform
 
 __all__ = ["MaskRCNNTrainTransform"]
 

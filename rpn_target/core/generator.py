@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .assignment import assign
-from .sampling import sample
+from .coder import RPNTargets, fill
+from .matcher import assign
+from .sampler import sample
 from .settings import TargetSettings
-from .targets import RPNTargets, fill
 
 __all__ = ["generate_targets"]
 
@@ -33,7 +33,7 @@ def generate_targets(
         Size of that image in pixels.
     settings : TargetSettings
     draws
-        What to draw from; see `rpn_target.randomness`.
+        What to draw from; see `rpn_target.core.draws`.
     ignore : np.ndarray of shape (K, 4), float32, optional
         Regions whose anchors are no negatives.
     """

@@ -1,6 +1,6 @@
 """Batchify: samples of any size padded into one batch, in memory ready to ship.
 
-Everything is written straight into shared memory (see `rpn_target.ndarray`), each byte once.
+Everything is written straight into shared memory (see `rpn_target.gluon.ndarray`), each byte once.
 Fresh shared memory is all zeros, so padding by 0 and the zeros of the box targets, which are
 nearly all of them, are not written at all.
 """
@@ -13,11 +13,11 @@ from numbers import Integral
 
 import numpy as np
 
-from .anchors import level_slices
-from .feature_maps import FeatureMapSizes
+from ..core.coder import CLS_IGNORE
+from ..core.feature_maps import FeatureMapSizes
+from ..core.lattice import level_slices
 from .ndarray import SHARED, as_numpy, empty
 from .network import feature_map_sizes
-from .targets import CLS_IGNORE
 
 __all__ = ["FasterRCNNTrainBatchify", "MaskRCNNTrainBatchify"]
 

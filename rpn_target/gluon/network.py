@@ -6,8 +6,8 @@ import mxnet as mx
 import numpy as np
 from mxnet.base import MXNetError
 
-from .anchors import Level
-from .feature_maps import FeatureMapSizes, fit_feature_maps
+from ..core.feature_maps import FeatureMapSizes, fit_feature_maps
+from ..core.lattice import Level
 
 __all__ = ["anchor_levels", "feature_map_sizes"]
 

@@ -7,7 +7,7 @@ largest over the boxes, ties to the lowest row) and in float32:
    within float32 epsilon included (the "low-quality matches" of other libraries);
 2. an anchor with IoU ``>= pos_iou_thresh`` is positive;
 3. an anchor with IoU ``< neg_iou_thresh`` is negative, even where step 1 made it positive;
-4. all others, and all that are not valid (see `rpn_target.inside`), are ignored.
+4. all others, and all that are not valid (see `rpn_target.core.valid`), are ignored.
 
 So only anchors with IoU ``>= neg_iou_thresh`` need be known one by one. The anchors, lattice or
 array, find them with their method ``overlaps(boxes, threshold, inside)``. It returns three arrays
@@ -23,9 +23,9 @@ from typing import NamedTuple
 import numpy as np
 
 from .boxes import intersection_over_union
-from .inside import IndexInside, Remainder
 from .overlaps import EPSILON, ties
 from .settings import TargetSettings
+from .valid import IndexInside, Remainder
 
 __all__ = ["Assignment", "assign", "in_pieces", "low_quality"]
 

@@ -11,14 +11,14 @@ from gluoncv.data.transforms import image as image_transforms
 from gluoncv.data.transforms.presets.rcnn import FasterRCNNDefaultTrainTransform
 from mxnet.base import MXNetError
 
-from .anchors import AnchorLattice
-from .generation import generate_targets
+from ..core.draws import as_draws
+from ..core.generator import generate_targets
+from ..core.lattice import AnchorLattice
+from ..core.settings import TargetSettings, check_image_settings
+from .checks import ON_BAD_BOX, check_sample
 from .image import normalize_into
-from .label import ON_BAD_BOX, check_sample
 from .ndarray import empty, view
 from .network import anchor_levels, feature_map_sizes
-from .randomness import as_draws
-from .settings import TargetSettings, check_image_settings
 
 __all__ = ["FasterRCNNTrainTransform", "TrainTransform"]
 
@@ -146,7 +146,7 @@ class FasterRCNNTrainTransform(TrainTransform, FasterRCNNDefaultTrainTransform):
     multi_stage : bool
         True for a network with several feature maps (FPN).
     rng : None, int, np.random.RandomState or np.random.Generator
-        What to draw sizes, flips and samples from; see `rpn_target.randomness`.
+        What to draw sizes, flips and samples from; see `rpn_target.core.draws`.
     ignore_column : int, optional
         Column of the label that flags boxes (VOC's difficult ones, COCO's crowds): a flagged box
         makes no positives, and anchors in it are no negatives. The label keeps it.

@@ -10,12 +10,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .assignment import Assignment
+from .matcher import Assignment
 from .settings import TargetSettings
 
 __all__ = ["IGNORE", "NEGATIVE", "POSITIVE", "Sample", "sample"]
 
-# The sampler's code per anchor, not to be mixed up with that of `rpn_target.targets`.
+# The sampler's code per anchor, not to be mixed up with that of `rpn_target.core.coder`.
 POSITIVE = 1
 NEGATIVE = -1
 IGNORE = 0
@@ -42,7 +42,7 @@ def sample(assignment: Assignment, settings: TargetSettings, draws) -> Sample:
     assignment : Assignment
     settings : TargetSettings
     draws
-        What to draw from; see `rpn_target.randomness`.
+        What to draw from; see `rpn_target.core.draws`.
     """
     positives, matches, negatives = assignment
     kept = draws.kept(len(positives), settings.max_positives)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..cli import CommandError
-from ..settings import LOW_QUALITY_MATCHES, TargetSettings
+from ..core.settings import LOW_QUALITY_MATCHES, TargetSettings
+from .main import CommandError
 
 __all__ = ["add_setting_arguments", "open_output", "settings_of"]
 

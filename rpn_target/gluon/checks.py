@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 from mxnet import nd
 
-from .boxes import bad_boxes, check_boxes
+from ..core.boxes import bad_boxes, check_boxes
 from .ndarray import as_numpy
 
 __all__ = ["ON_BAD_BOX", "check_polygons", "check_sample"]

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 
-from ..cli import CommandError
-from ..report.dataset_options import add_dataset_arguments, check_dataset_arguments
 from ..report.datasets import open_dataset
 from ..report.networks import add_scheme_arguments, open_scheme
-from ..report.options import add_setting_arguments, open_output, settings_of
+from .dataset_options import add_dataset_arguments, check_dataset_arguments
+from .main import CommandError
+from .options import add_setting_arguments, open_output, settings_of
 
 HELP = "draw one image with its objects and the anchors kept for them"
 DESCRIPTION = """\

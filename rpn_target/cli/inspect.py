@@ -7,11 +7,11 @@ import json
 import random
 import sys
 
-from ..cli import CommandError
-from ..report.dataset_options import add_dataset_arguments
 from ..report.datasets import open_dataset
 from ..report.networks import add_scheme_arguments, open_scheme
-from ..report.options import add_setting_arguments, open_output, settings_of
+from .dataset_options import add_dataset_arguments
+from .main import CommandError
+from .options import add_setting_arguments, open_output, settings_of
 
 HELP = "see what a network's anchors learn from a dataset, before training"
 DESCRIPTION = """\

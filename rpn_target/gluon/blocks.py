@@ -7,16 +7,16 @@ from numbers import Real
 import numpy as np
 from mxnet import gluon, nd
 
-from .anchor_array import AnchorArray
-from .anchors import AnchorLattice
-from .boxes import check_boxes
-from .dense import assign_dense, check_ious
-from .generation import generate_targets
+from ..core.anchor_array import AnchorArray
+from ..core.boxes import check_boxes
+from ..core.coder import RPNTargets
+from ..core.dense import assign_dense, check_ious
+from ..core.draws import as_draws
+from ..core.generator import generate_targets
+from ..core.lattice import AnchorLattice
+from ..core.sampler import IGNORE, NEGATIVE, POSITIVE, sample
+from ..core.settings import TargetSettings
 from .ndarray import as_numpy
-from .randomness import as_draws
-from .sampling import IGNORE, NEGATIVE, POSITIVE, sample
-from .settings import TargetSettings
-from .targets import RPNTargets
 
 __all__ = ["RPNTargetGenerator", "RPNTargetSampler"]
 
@@ -35,9 +35,9 @@ class RPNTargetSampler(gluon.Block):
     pos_ratio : float
         At most ``int(round(num_sample * pos_ratio))`` of the kept anchors are positive.
     low_quality_matches : {"gluoncv", "keep", "drop"}
-        See `rpn_target.settings.TargetSettings`.
+        See `rpn_target.core.settings.TargetSettings`.
     rng : None, int, np.random.RandomState or np.random.Generator
-        What to draw from; see `rpn_target.randomness`.
+        What to draw from; see `rpn_target.core.draws`.
 
     Raises
     ------
@@ -123,11 +123,11 @@ class RPNTargetGenerator(gluon.Block):
         How many pixels an anchor may stick out of the image and still be used; a very large
         value keeps all. (GluonCV stores it and never uses it.)
     low_quality_matches : {"gluoncv", "keep", "drop"}
-        See `rpn_target.settings.TargetSettings`.
+        See `rpn_target.core.settings.TargetSettings`.
     ignore_iof_thresh : float
         See ``ignore`` of `forward`.
     rng : None, int, np.random.RandomState or np.random.Generator
-        What to draw from; see `rpn_target.randomness`.
+        What to draw from; see `rpn_target.core.draws`.
 
     Raises
     ------

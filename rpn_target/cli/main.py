@@ -9,7 +9,7 @@ import signal
 import sys
 from typing import Sequence
 
-from . import __version__
+from .. import __version__
 
 __all__ = ["main"]
 
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"rpn_target {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in COMMANDS:
-        module = importlib.import_module(f".commands.{name}", __package__)
+        module = importlib.import_module(f".{name}", __package__)
         command = commands.add_parser(
             name,
             help=module.HELP,

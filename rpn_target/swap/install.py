@@ -21,7 +21,7 @@ from .gluoncv_classes import DEFINITIONS, OURS, THEIRS, GluonCV, keep_working
 
 __all__ = ["Place", "Swap", "install", "is_installed", "uninstall"]
 
-PACKAGE = __name__.rpartition(".")[0]
+PACKAGE = __name__.partition(".")[0]
 
 
 class Place(NamedTuple):

@@ -1,6 +1,6 @@
 """Assignment from a dense matrix of IoUs, for callers that have computed one.
 
-The rule is that of `rpn_target.assignment`. Here an anchor that is not valid has an IoU of -1
+The rule is that of `rpn_target.core.matcher`. Here an anchor that is not valid has an IoU of -1
 with every box, and any other negative number is taken for what it is, as GluonCV does.
 """
 
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .assignment import Assignment, in_pieces, low_quality
-from .inside import IndexInside
+from .matcher import Assignment, in_pieces, low_quality
 from .overlaps import EPSILON
 from .settings import TargetSettings
+from .valid import IndexInside
 
 __all__ = ["assign_dense", "check_ious"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from ..cli import CommandError
+from .main import CommandError
 
 __all__ = ["COCO_SPLIT", "add_dataset_arguments", "check_dataset_arguments"]
 

@@ -6,10 +6,10 @@ import importlib
 import types
 from typing import Iterator
 
-from .batchify import FasterRCNNTrainBatchify, MaskRCNNTrainBatchify
-from .blocks import RPNTargetGenerator, RPNTargetSampler
-from .mask_transform import MaskRCNNTrainTransform
-from .transform import FasterRCNNTrainTransform
+from ..gluon.batchify import FasterRCNNTrainBatchify, MaskRCNNTrainBatchify
+from ..gluon.blocks import RPNTargetGenerator, RPNTargetSampler
+from ..gluon.mask_transform import MaskRCNNTrainTransform
+from ..gluon.transforms import FasterRCNNTrainTransform
 
 __all__ = ["DEFINITIONS", "OURS", "THEIRS", "GluonCV", "keep_working"]
 

@@ -6,11 +6,11 @@ from typing import NamedTuple, Sequence
 
 import numpy as np
 
-from .sampling import Sample
+from .sampler import Sample
 
 __all__ = ["CLS_IGNORE", "CLS_NEGATIVE", "CLS_POSITIVE", "RPNTargets", "encode", "fill"]
 
-# The training code per anchor, not to be mixed up with that of `rpn_target.sampling`.
+# The training code per anchor, not to be mixed up with that of `rpn_target.core.sampler`.
 CLS_POSITIVE = 1
 CLS_NEGATIVE = 0
 CLS_IGNORE = -1

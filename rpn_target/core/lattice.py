@@ -16,8 +16,8 @@ from typing import Sequence
 import numpy as np
 
 from .boxes import intersection_over_area, intersection_over_union
-from .inside import LatticeInside
 from .overlaps import MARGIN, largest_per_box, with_margin
+from .valid import LatticeInside
 from .windows import anchors_in_windows, iof_windows, iou_windows, nearest_overlap
 
 __all__ = ["AnchorLattice", "Level", "base_boxes", "level_slices"]
@@ -221,7 +221,7 @@ class AnchorLattice:
     def overlaps(self, boxes: np.ndarray, threshold: float, inside: LatticeInside):
         """Find the valid anchors that overlap a box by a threshold, or best.
 
-        See `rpn_target.assignment` for what is returned.
+        See `rpn_target.core.matcher` for what is returned.
         """
         nearest = nearest_overlap(self, boxes, inside)
         thresholds = with_margin(np.minimum(threshold, nearest.astype(np.float64)))

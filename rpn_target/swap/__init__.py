@@ -1,0 +1,1 @@
+"""The swap: this package's classes in the places where GluonCV keeps its own."""
