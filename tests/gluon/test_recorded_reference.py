@@ -15,7 +15,7 @@ from rpn_target import RPNTargetGenerator, RPNTargetSampler
 # isort: split
 import mxnet as mx
 
-RECORDED = pathlib.Path(__file__).parent / "reference" / "gluoncv_0_4.npz"
+RECORDED = pathlib.Path(__file__).parents[1] / "reference" / "gluoncv_0_4.npz"
 SAMPLER_CASES = sampler_cases()
 GENERATOR_CASES = generator_cases()
 

@@ -3,7 +3,7 @@
 The other parity tests need the modules of GluonCV 0.7 or later. These run from 0.3 on; with a
 release before 0.7, where ``conftest.py`` cannot be imported, as::
 
-    python -m pytest --noconftest tests/test_installed_gluoncv.py
+    python -m pytest --noconftest tests/gluon/test_installed_gluoncv.py
 """
 
 import numpy as np

@@ -10,7 +10,7 @@ import pytest
 from gluoncv.data import VOCDetection
 from numpy.testing import assert_array_equal
 
-PHOTOS = pathlib.Path(__file__).resolve().parent.parent / "examples" / "photos"
+PHOTOS = pathlib.Path(__file__).resolve().parents[2] / "examples" / "photos"
 
 # Width, height and number of objects.
 IMAGES = {

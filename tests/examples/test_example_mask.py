@@ -17,7 +17,7 @@ from numpy.testing import assert_array_equal
 
 pytest.importorskip("pycocotools")
 
-EXAMPLES = pathlib.Path(__file__).resolve().parent.parent / "examples"
+EXAMPLES = pathlib.Path(__file__).resolve().parents[2] / "examples"
 PHOTOS = EXAMPLES / "photos"
 SCRIPT = EXAMPLES / "train_mask_rcnn.py"
 

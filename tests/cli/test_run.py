@@ -16,7 +16,7 @@ import pytest
 
 from rpn_target.cli import main as cli
 
-TESTS = pathlib.Path(__file__).resolve().parent
+TESTS = pathlib.Path(__file__).resolve().parents[1]
 SCRIPTS = TESTS / "scripts"
 PYTHON = [sys.executable, "-W", "ignore"]
 RUN = [*PYTHON, "-m", "rpn_target", "run"]

@@ -559,7 +559,7 @@ class TestRocket:
 
     @pytest.fixture()
     def photo(self):
-        photos = pathlib.Path(__file__).resolve().parent.parent / "examples" / "photos"
+        photos = pathlib.Path(__file__).resolve().parents[2] / "examples" / "photos"
         dataset = Photos(root=str(photos.parent), splits=((photos.name, "trainval"),))
         (item,) = [
             item for item, path in zip(dataset, dataset._items) if path[-1].startswith("rocket")

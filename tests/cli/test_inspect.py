@@ -353,7 +353,7 @@ def test_a_reader_that_has_enough():
     """As ``head`` does, which ends while there is more to come."""
     process = subprocess.Popen(
         [sys.executable, "-W", "ignore", "-m", "rpn_target", "inspect", "--dataset", "photos"],
-        cwd=str(pathlib.Path(__file__).resolve().parent.parent), stdout=subprocess.PIPE,
+        cwd=str(pathlib.Path(__file__).resolve().parents[2]), stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
     )  # fmt: skip
     process.stdout.close()
