@@ -1,4 +1,4 @@
-"""What the user may choose about RPN targets, checked once."""
+"""What the user may choose about RPN targets, and the validators of all arguments."""
 
 from __future__ import annotations
 
@@ -8,9 +8,58 @@ from typing import Sequence
 
 import numpy as np
 
-__all__ = ["LOW_QUALITY_MATCHES", "TargetSettings", "check_image_settings"]
+__all__ = [
+    "LOW_QUALITY_MATCHES",
+    "RPNTargetWarning",
+    "TargetSettings",
+    "check_image_settings",
+    "real_number",
+    "shown",
+    "whole_number",
+]
 
 LOW_QUALITY_MATCHES = ("gluoncv", "keep", "drop")
+
+MOST_SHOWN = 200  # characters of a value in a message
+
+
+class RPNTargetWarning(UserWarning):
+    """The category of every warning of this package."""
+
+
+def shown(value: object) -> str:
+    """Return ``repr(value)`` for a message, cut where it is long."""
+    text = repr(value)
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}... ({len(text)} characters)"
+
+
+def whole_number(name: str, value: object, least: int = 0, end: int | None = None) -> int:
+    """Check that a value is a whole number, no bool, and in ``[least, end)``; return it as int.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is no whole number, or out of range. The message names it.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"{name} must be a whole number, but got {shown(value)}")
+    if value < least or (end is not None and value >= end):
+        below = "" if end is None else f" and below {end}"
+        raise ValueError(f"{name} must be at least {least}{below}, but got {value}")
+    return int(value)
+
+
+def real_number(name: str, value: object) -> float:
+    """Check that a value is a real number, no bool, and return it as float.
+
+    Raises
+    ------
+    TypeError
+        If it is none. The message names it.
+    """
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (numbers.Real, np.number)):
+        raise TypeError(f"{name} must be a real number, but got {shown(value)}")
+    return float(value)
 
 
 @dataclass(frozen=True)
@@ -52,12 +101,9 @@ class TargetSettings:
     ignore_iof_thresh: float = 0.5
 
     def __post_init__(self):
-        if isinstance(self.num_sample, bool) or not isinstance(self.num_sample, numbers.Integral):
-            raise TypeError(f"num_sample must be a whole number, but got {self.num_sample!r}")
-        if self.num_sample < 0:
-            raise ValueError(f"num_sample must be at least 0, but got {self.num_sample}")
+        whole_number("num_sample", self.num_sample)
         for name in ("pos_iou_thresh", "neg_iou_thresh", "pos_ratio"):
-            value = _real(name, getattr(self, name))
+            value = real_number(name, getattr(self, name))
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} must be in [0, 1], but got {value}")
         if self.neg_iou_thresh > self.pos_iou_thresh:
@@ -65,18 +111,18 @@ class TargetSettings:
                 "neg_iou_thresh must not exceed pos_iou_thresh, but got "
                 f"{self.neg_iou_thresh} > {self.pos_iou_thresh}"
             )
-        stds = tuple(_real("stds", value) for value in np.asarray(self.stds).ravel().tolist())
+        stds = tuple(real_number("stds", value) for value in np.asarray(self.stds).ravel().tolist())
         if len(stds) != 4 or not all(0 < value < float("inf") for value in stds):
             raise ValueError(f"stds must be 4 finite numbers above 0, but got {self.stds}")
         object.__setattr__(self, "stds", stds)
-        if not _real("allowed_border", self.allowed_border) >= 0:
+        if not real_number("allowed_border", self.allowed_border) >= 0:
             raise ValueError(f"allowed_border must be at least 0, but got {self.allowed_border}")
         if self.low_quality_matches not in LOW_QUALITY_MATCHES:
             raise ValueError(
                 f"low_quality_matches must be one of {', '.join(LOW_QUALITY_MATCHES)}, but got "
                 f"{self.low_quality_matches!r}"
             )
-        if not 0 < _real("ignore_iof_thresh", self.ignore_iof_thresh) <= 1:
+        if not 0 < real_number("ignore_iof_thresh", self.ignore_iof_thresh) <= 1:
             raise ValueError(
                 f"ignore_iof_thresh must be in (0, 1], but got {self.ignore_iof_thresh}"
             )
@@ -85,12 +131,6 @@ class TargetSettings:
     def max_positives(self) -> int:
         """The quota of positives, rounded as GluonCV rounds it (half to even)."""
         return int(round(self.num_sample * self.pos_ratio))
-
-
-def _real(name: str, value) -> float:
-    if isinstance(value, bool) or not isinstance(value, (numbers.Real, np.number)):
-        raise TypeError(f"{name} must be a real number, but got {value!r}")
-    return float(value)
 
 
 def check_image_settings(short, max_size, mean, std, flip_p: float) -> None:
@@ -120,7 +160,7 @@ def check_image_settings(short, max_size, mean, std, flip_p: float) -> None:
     if (np.asarray(std) == 0).any():
         raise ValueError(f"std must be 3 numbers other than 0, but got {std!r}")
     is_yes_or_no = isinstance(flip_p, (bool, np.bool_))
-    if not is_yes_or_no and not 0 <= _real("flip_p", flip_p) <= 1:
+    if not is_yes_or_no and not 0 <= real_number("flip_p", flip_p) <= 1:
         raise ValueError(f"flip_p must be in [0, 1], but got {flip_p}")
 
 

@@ -7,15 +7,14 @@ nearly all of them, are not written at all.
 
 from __future__ import annotations
 
-import logging
 import warnings
-from numbers import Integral
 
 import numpy as np
 
 from ..core.coder import CLS_IGNORE
 from ..core.feature_maps import FeatureMapSizes
 from ..core.lattice import level_slices
+from ..core.settings import RPNTargetWarning, whole_number
 from .ndarray import SHARED, as_numpy, empty
 from .network import feature_map_sizes
 
@@ -48,11 +47,7 @@ class FasterRCNNTrainBatchify:
     _elements = ("img", "label", "cls_targets", "box_targets", "box_masks")
 
     def __init__(self, net, num_shards=1):
-        if isinstance(num_shards, bool) or not isinstance(num_shards, Integral):
-            raise TypeError(f"num_shards must be a whole number, but got {num_shards!r}")
-        if num_shards < 1:
-            raise ValueError(f"num_shards must be at least 1, but got {num_shards}")
-        self._num_shards = int(num_shards)
+        self._num_shards = whole_number("num_shards", num_shards, least=1)
         self._feature_maps = feature_map_sizes(net)
 
     def __call__(self, data):
@@ -102,10 +97,10 @@ class FasterRCNNTrainBatchify:
         if len(data) < self._num_shards:
             raise ValueError(f"{self._num_shards} shards need as many samples, but got {len(data)}")
         if len(data) % self._num_shards:
-            logging.getLogger(__name__).warning(
-                "a batch of %d samples is split unevenly over %d shards",
-                len(data),
-                self._num_shards,
+            warnings.warn(
+                f"a batch of {len(data)} samples is split unevenly over {self._num_shards} shards",
+                RPNTargetWarning,
+                stacklevel=3,
             )
         parts = np.array_split(np.arange(len(data)), self._num_shards)
         return [[data[index] for index in part] for part in parts]
@@ -197,6 +192,7 @@ def _batch_targets(targets, image_size: tuple[int, int], feature_maps: FeatureMa
         warnings.warn(
             f"no anchor was sampled in a batch of {len(targets[0])} images padded to "
             f"{image_size[1]} x {image_size[0]}: GluonCV's RPN loss will divide by zero",
+            RPNTargetWarning,
             stacklevel=3,
         )
     return batches

@@ -8,6 +8,7 @@ import numpy as np
 from mxnet import nd
 
 from ..core.boxes import bad_boxes, check_boxes
+from ..core.settings import RPNTargetWarning
 from .ndarray import as_numpy
 
 __all__ = ["ON_BAD_BOX", "check_polygons", "check_sample"]
@@ -62,6 +63,7 @@ def check_sample(src, label, short: float, ignore_column: int | None, on_bad_box
         warnings.warn(
             f"dropped {bad.sum()} of {len(label)} boxes that are inverted or not finite, the first "
             f"in row {row}: {label[row, :4].tolist()}{where}",
+            RPNTargetWarning,
             stacklevel=3,
         )
     return label[~bad], np.flatnonzero(~bad)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from numbers import Integral
 
 import numpy as np
 from gluoncv.data.transforms import bbox as bbox_transforms
@@ -14,7 +13,12 @@ from mxnet.base import MXNetError
 from ..core.draws import as_draws
 from ..core.generator import generate_targets
 from ..core.lattice import AnchorLattice
-from ..core.settings import TargetSettings, check_image_settings
+from ..core.settings import (
+    RPNTargetWarning,
+    TargetSettings,
+    check_image_settings,
+    whole_number,
+)
 from .checks import ON_BAD_BOX, check_sample
 from .image import normalize_into
 from .ndarray import empty, view
@@ -36,13 +40,8 @@ class TrainTransform:
                 f"on_bad_box must be one of {', '.join(ON_BAD_BOX)}, but got {on_bad_box!r}"
             )
         self._on_bad_box = on_bad_box
-        if ignore_column is not None:
-            if isinstance(ignore_column, bool) or not isinstance(ignore_column, Integral):
-                raise TypeError(f"ignore_column must be a whole number, but got {ignore_column!r}")
-            if ignore_column < 4:
-                raise ValueError(
-                    f"ignore_column must be behind the 4 corners, but got {ignore_column}"
-                )
+        if ignore_column is not None:  # columns 0 to 3 are the corners
+            whole_number("ignore_column", ignore_column, least=4)
         self._ignore_column = ignore_column
         self._net_none = net is None  # GluonCV 0.7 and 0.8 do not set it
         if net is not None:
@@ -111,6 +110,7 @@ class TrainTransform:
                     f"an image of {width} x {height} has a feature map of {shape[1]} x {shape[0]} "
                     f"cells, but the network has anchors for {level.known[1]} x {level.known[0]} "
                     "only: targets are complete, the network will fail (see its alloc_size)",
+                    RPNTargetWarning,
                     stacklevel=4,
                 )
                 return

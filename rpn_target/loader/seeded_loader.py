@@ -8,7 +8,6 @@ with any number of workers, processes or threads, on one machine or split over r
 from __future__ import annotations
 
 import inspect
-import numbers
 import traceback
 from typing import NamedTuple
 
@@ -16,6 +15,7 @@ from mxnet.gluon.data import DataLoader
 from mxnet.gluon.data.dataloader import default_batchify_fn, default_mp_batchify_fn
 
 from ..core.draws import sample_generator
+from ..core.settings import whole_number
 from .batch_order import LAST_BATCH, Batches, GivenBatches, Place, Places
 
 __all__ = ["SeededLoader", "seeded_loader"]
@@ -104,10 +104,10 @@ def seeded_loader(
     >>> batches == [batch.asnumpy().tolist() for batch in again]
     True
     """
-    seed = _whole("seed", seed, 0, 2**64)
-    epoch = _whole("epoch", epoch, 0, 2**63)
-    num_ranks = _whole("num_ranks", num_ranks, 1, 2**31)
-    rank = _whole("rank", rank, 0, num_ranks)
+    seed = whole_number("seed", seed, 0, 2**64)
+    epoch = whole_number("epoch", epoch, 0, 2**63)
+    num_ranks = whole_number("num_ranks", num_ranks, 1, 2**31)
+    rank = whole_number("rank", rank, 0, num_ranks)
     if not _accepts_rng(transform):
         raise TypeError(
             "transform must accept an argument `rng` and draw from it alone, as the transforms of "
@@ -118,7 +118,7 @@ def seeded_loader(
     if batch_sampler is None:
         if sampler is not None and shuffle:
             raise ValueError("sampler and shuffle exclude each other, but both were given")
-        batch_size = _whole("batch_size", batch_size, 1, 2**31)
+        batch_size = whole_number("batch_size", batch_size, 1, 2**31)
         batches = Batches(len(dataset), batch_size, seed, shuffle, sampler, last_batch)
     elif batch_size is not None or shuffle or sampler is not None or last_batch != "keep":
         raise ValueError(
@@ -154,7 +154,7 @@ class SeededLoader(DataLoader):
 
     @epoch.setter
     def epoch(self, epoch: int) -> None:
-        self._batch_sampler.epoch = _whole("epoch", epoch, 0, 2**63)
+        self._batch_sampler.epoch = whole_number("epoch", epoch, 0, 2**63)
 
 
 class _Failure:
@@ -229,11 +229,3 @@ def _accepts_rng(transform) -> bool:
     except (TypeError, ValueError):
         return False
     return any(p.name == "rng" or p.kind is p.VAR_KEYWORD for p in parameters)
-
-
-def _whole(name: str, value, low: int, end: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be a whole number, but got {value!r}")
-    if not low <= value < end:
-        raise ValueError(f"{name} must be at least {low} and below {end}, but got {value}")
-    return int(value)
