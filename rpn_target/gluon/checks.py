@@ -29,7 +29,7 @@ def check_sample(src, label, short: float, ignore_column: int | None, on_bad_box
     short : float
         The most that the image's shorter side may become: boxes must be finite then, too.
     ignore_column : int, optional
-        A column the label must have.
+        A column the label must have, of flags 0 and 1.
     on_bad_box : {"raise", "drop"}
         What to do about a box that is inverted or not finite.
 
@@ -55,7 +55,7 @@ def check_sample(src, label, short: float, ignore_column: int | None, on_bad_box
     scale = max(1, (short + 1) / min(src.shape[:2]))  # more by one for the rounding of sides
     if on_bad_box == "raise":
         check_boxes(label[:, :4], "label[:, :4]", where, scale=scale)
-        return label, np.arange(len(label))
+        return _check_flags(label, np.arange(len(label)), ignore_column, where)
     with np.errstate(over="ignore"):
         bad = bad_boxes(label[:, :4].astype(np.float32), scale)
     if bad.any():
@@ -66,7 +66,21 @@ def check_sample(src, label, short: float, ignore_column: int | None, on_bad_box
             RPNTargetWarning,
             stacklevel=3,
         )
-    return label[~bad], np.flatnonzero(~bad)
+    return _check_flags(label, np.flatnonzero(~bad), ignore_column, where)
+
+
+def _check_flags(label: np.ndarray, rows: np.ndarray, ignore_column: int | None, where: str):
+    """Return some rows of a label and their numbers, once their flags are checked."""
+    kept = label[rows]
+    if ignore_column is not None and len(kept):
+        flags = kept[:, ignore_column]
+        bad = np.flatnonzero((flags != 0) & (flags != 1))
+        if len(bad):
+            raise ValueError(
+                f"label[:, {ignore_column}] (ignore_column) must hold flags 0 and 1, but row "
+                f"{rows[bad[0]]} has {flags[bad[0]]}{where}"
+            )
+    return kept, rows
 
 
 def check_polygons(src, segm, rows: np.ndarray, count: int) -> list:

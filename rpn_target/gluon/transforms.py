@@ -148,8 +148,9 @@ class FasterRCNNTrainTransform(TrainTransform, FasterRCNNDefaultTrainTransform):
     rng : None, int, np.random.RandomState or np.random.Generator
         What to draw sizes, flips and samples from; see `rpn_target.core.draws`.
     ignore_column : int, optional
-        Column of the label that flags boxes (VOC's difficult ones, COCO's crowds): a flagged box
-        makes no positives, and anchors in it are no negatives. The label keeps it.
+        Column of the label that flags boxes with 1, others with 0 (VOC's difficult ones, COCO's
+        crowds): a flagged box makes no positives, and anchors in it are no negatives. The label
+        keeps it.
     on_bad_box : {"raise", "drop"}
         What to do about a box that is inverted or not finite: "drop" takes its row out of the
         label, with a warning.
@@ -220,8 +221,9 @@ class FasterRCNNTrainTransform(TrainTransform, FasterRCNNDefaultTrainTransform):
         Raises
         ------
         TypeError, ValueError
-            If the image or the label has the wrong kind or shape, or a box is inverted or not
-            finite; the message names the row and the image's size.
+            If the image or the label has the wrong kind or shape, a box is inverted or not
+            finite, or a flag of ``ignore_column`` is neither 0 nor 1; the message names the row
+            and the image's size.
         """
         draws = self._draws if rng is None else as_draws(rng)
         label, _ = self._check(src, label)

@@ -202,9 +202,10 @@ class TestDrop:
     @each_bad_row
     @pytest.mark.parametrize("position", [0, 2, 4])
     @pytest.mark.parametrize("wrap", [np.asarray, np.ndarray.tolist, mx.nd.array])
-    @pytest.mark.parametrize("ignore_column", [None, 4])
+    @pytest.mark.parametrize("ignore_column", [None, 5])
     def test_row(self, c4_net, row, position, wrap, ignore_column):
-        label = np.insert(LABEL, position, [*row, 9], axis=0)
+        whole = np.c_[LABEL, [0, 1, 0, 1]]
+        label = np.insert(whole, position, [*row, 9, 9], axis=0)
         kept = [index for index in range(5) if index != position]
         options = dict(net=c4_net, num_sample=16, ignore_column=ignore_column)
         for name, transform in zip(("faster", "mask"), both(on_bad_box="drop", **options)):
@@ -218,10 +219,10 @@ class TestDrop:
             message = str(caught[0].message)
             assert f"in row {position}: [" in message and message.endswith("(image of 40 x 30)")
             if name == "faster":
-                expected = both(**options)[0](IMAGE, wrap(LABEL), rng=5)
+                expected = both(**options)[0](IMAGE, wrap(whole), rng=5)
             else:
                 expected = MaskRCNNTrainTransform(30, 100, **options)(
-                    IMAGE, wrap(LABEL), [segm[index] for index in kept], rng=5
+                    IMAGE, wrap(whole), [segm[index] for index in kept], rng=5
                 )
             helpers.assert_same(list(flat(result)), list(flat(expected)))
 

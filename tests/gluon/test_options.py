@@ -19,6 +19,7 @@ from rpn_target import (
     MaskRCNNTrainTransform,
     RPNTargetGenerator,
     RPNTargetSampler,
+    RPNTargetWarning,
 )
 from rpn_target.core.lattice import AnchorLattice
 from rpn_target.core.settings import LOW_QUALITY_MATCHES
@@ -506,7 +507,7 @@ class TestIgnoreColumn:
         label = self.LABEL.copy()
         label[:, 4:] = 0
         label[0, :4] = 10, 5, 110, 85
-        label[0, column] = -1  # whatever is not 0
+        label[0, column] = 1
         counts = []
         for one in (column, None):
             transform = FasterRCNNTrainTransform(
@@ -515,6 +516,40 @@ class TestIgnoreColumn:
             _, _, (cls_target,), _, _ = transform(self.IMAGE, label)
             counts.append((cls_target >= 0).sum())
         assert counts[0] < counts[1]
+
+    @pytest.mark.parametrize("value", [0.25, 0.999, -1, 2, 80, np.nan, np.inf])
+    @pytest.mark.parametrize("row", [0, 7])
+    @pytest.mark.parametrize("dtype", [np.float64, np.float32])
+    def test_other_values_are_no_flags(self, c4_net, value, row, dtype):
+        """A class, or the weight that GluonCV's mixup puts in column 5 of COCO's labels."""
+        label = self.flagged().astype(dtype)
+        label[row, 5] = value
+        expected = f"{label[row, 5]}"
+        for kind, extra in transforms(label):
+            for on_bad_box in ("raise", "drop"):
+                transform = kind(80, 200, c4_net, ignore_column=5, on_bad_box=on_bad_box)
+                state = helpers.random_states()
+                with pytest.raises(ValueError) as caught:
+                    transform(self.IMAGE, label, *extra)
+                assert str(caught.value) == (
+                    "label[:, 5] (ignore_column) must hold flags 0 and 1, but row "
+                    f"{row} has {expected} (image of 120 x 90)"
+                )
+                assert helpers.random_states() == state
+            kind(80, 200, c4_net)(self.IMAGE, label, *extra)
+
+    def test_flags_of_dropped_rows_may_be_anything(self, c4_net):
+        label = self.flagged().astype(np.float64)
+        label[2, 0], label[2, 5] = np.nan, 7
+        label[5, 5] = 0.5
+        transform = FasterRCNNTrainTransform(80, 200, c4_net, ignore_column=5, on_bad_box="drop")
+        with pytest.warns(RPNTargetWarning, match="dropped 1 of 8"), pytest.raises(
+            ValueError, match="row 5 has 0.5"
+        ):
+            transform(self.IMAGE, label)
+        label[5, 5] = 1
+        with pytest.warns(RPNTargetWarning, match="dropped 1 of 8"):
+            transform(self.IMAGE, label)
 
     def test_too_few_columns(self, c4_net):
         for kind, extra in transforms(self.LABEL):
