@@ -8,8 +8,7 @@ import gluoncv
 import mxnet as mx
 import numpy as np
 
-from ..core.lattice import AnchorLattice
-from ..gluon.network import anchor_levels, feature_map_sizes
+from ..gluon.network import AnchorLattice
 
 __all__ = ["CASES", "Case", "make_boxes", "make_case"]
 
@@ -51,8 +50,7 @@ def make_case(case: Case) -> Case:
     """Build the network of a case, without weights, and its anchors."""
     net = gluoncv.model_zoo.get_model(case.network, pretrained=False, pretrained_base=False)
     net.collect_params().initialize()
-    shapes = feature_map_sizes(net).shapes(case.height, case.width)
-    lattice = AnchorLattice(anchor_levels(net, case.multi_stage), shapes)
+    lattice = AnchorLattice.of_network(net, case.height, case.width)
     anchors = mx.nd.array(lattice.corners(np.arange(len(lattice))))
     return case._replace(net=net, lattice=lattice, anchors=anchors)
 

@@ -172,7 +172,7 @@ class AnchorLattice:
     @classmethod
     def crop(cls, levels: tuple[Level, ...], shapes: tuple[tuple[int, int], ...]) -> AnchorLattice:
         """Return the lattice for these feature maps, one made before if it was made lately."""
-        return _crop(levels, shapes)
+        return _crop(cls, levels, shapes)
 
     def __len__(self) -> int:
         """Return N."""
@@ -242,5 +242,5 @@ class AnchorLattice:
 
 
 @lru_cache(maxsize=32)  # images of a data set come in a few sizes; each entry is some 100 kB
-def _crop(levels, shapes):
-    return AnchorLattice(levels, shapes)
+def _crop(kind, levels, shapes):
+    return kind(levels, shapes)

@@ -12,7 +12,6 @@ from mxnet.base import MXNetError
 
 from ..core.draws import as_draws
 from ..core.generator import generate_targets
-from ..core.lattice import AnchorLattice
 from ..core.settings import (
     RPNTargetWarning,
     TargetSettings,
@@ -22,7 +21,7 @@ from ..core.settings import (
 from .checks import ON_BAD_BOX, check_sample
 from .image import normalize_into
 from .ndarray import empty, view
-from .network import anchor_levels, feature_map_sizes
+from .network import AnchorLattice, anchor_levels, feature_map_sizes
 
 __all__ = ["FasterRCNNTrainTransform", "TrainTransform"]
 
