@@ -75,7 +75,7 @@ setup(
         "Typing :: Typed",
     ],
     packages=find_packages(include=["rpn_target", "rpn_target.*"]),
-    package_data={"rpn_target": ["py.typed"]},
+    package_data={"rpn_target": ["py.typed"], "rpn_target.report": ["page.css"]},
     python_requires=">=3.8",
     install_requires=INSTALL_REQUIRES,
     extras_require=EXTRAS_REQUIRE,

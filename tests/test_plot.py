@@ -120,7 +120,7 @@ def test_no_objects(sample):
 
 
 def test_texts_stay_in_the_picture():
-    from rpn_target.report.drawing import draw_objects, draw_picture
+    from rpn_target.plot import draw_objects, draw_picture
 
     figure = Figure((4, 4))
     ax = figure.add_axes((0, 0, 1, 1))

@@ -7,11 +7,16 @@ import json
 import random
 import sys
 
-from ..report.datasets import open_dataset
-from ..report.networks import add_scheme_arguments, open_scheme
-from .dataset_options import add_dataset_arguments
+from .arguments import (
+    add_dataset_arguments,
+    add_scheme_arguments,
+    add_setting_arguments,
+    open_dataset,
+    open_output,
+    open_scheme,
+    settings_of,
+)
 from .main import CommandError
-from .options import add_setting_arguments, open_output, settings_of
 
 HELP = "see what a network's anchors learn from a dataset, before training"
 DESCRIPTION = """\
@@ -73,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def _report(arguments: argparse.Namespace) -> int:
-    from ..report.figures import report_figures
+    from ..report.results import report_figures
     from ..report.suggest import starting_recipe, suggest
     from ..report.text import report_text
     from ..report.workers import Job, default_workers, summarize

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import argparse
 
-from ..report.datasets import open_dataset
-from ..report.networks import add_scheme_arguments, open_scheme
-from .dataset_options import add_dataset_arguments, check_dataset_arguments
+from .arguments import (
+    add_dataset_arguments,
+    add_scheme_arguments,
+    add_setting_arguments,
+    check_dataset_arguments,
+    open_dataset,
+    open_output,
+    open_scheme,
+    settings_of,
+)
 from .main import CommandError
-from .options import add_setting_arguments, open_output, settings_of
 
 HELP = "draw one image with its objects and the anchors kept for them"
 DESCRIPTION = """\
@@ -57,8 +63,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw an image."""
-    from ..report.portrait import portrait_text, save_portrait
-    from ..report.single import FileSource, look_at
+    from ..report.one_image import FileSource, look_at, portrait_text, save_portrait
     from ..report.source import BrokenItem
     from ..report.workers import Job
 

@@ -1,4 +1,4 @@
-"""Coverage: what the assignment says of the objects and the anchor shapes of one image.
+"""Coverage: how well anchors cover objects, for one image and counted over many.
 
 An *anchor shape* is a base box of a level. An object's *best anchor* is the valid anchor with the
 largest IoU with it. At or above ``pos_iou_thresh`` it is positive; below, GluonCV's rule *forces*
@@ -16,8 +16,25 @@ import numpy as np
 from ..core.boxes import intersection_over_union
 from ..core.matcher import assign
 from ..core.settings import TargetSettings
+from .source import ImageLabel
 
-__all__ = ["ABOVE", "FORCED", "NEVER", "ImageCoverage", "cover", "least_learned", "status"]
+__all__ = [
+    "ABOVE",
+    "BINS",
+    "FORCED",
+    "NEVER",
+    "SIZES",
+    "STATUS_NAMES",
+    "ImageCoverage",
+    "PoorImage",
+    "PoorObject",
+    "Summary",
+    "Tally",
+    "cover",
+    "least_learned",
+    "size_names",
+    "status",
+]
 
 # An object's status, by the IoU of its best anchor.
 ABOVE = 0  # [pos_iou_thresh, 1]
@@ -126,3 +143,251 @@ def status(best_iou: np.ndarray, settings: TargetSettings) -> np.ndarray:
     best_iou = np.asarray(best_iou, np.float32)
     result = np.where(best_iou >= np.float32(settings.pos_iou_thresh), ABOVE, FORCED)
     return np.where(best_iou < least_learned(settings), NEVER, result)
+
+
+STATUS_NAMES = np.asarray(("above", "forced", "never"))
+"""Of the codes of `rpn_target.report.coverage`."""
+
+BINS = 20
+"""Of the histogram of best IoUs, on [0, 1]."""
+EDGES = np.linspace(0, 1, BINS + 1)
+
+# COCO's limits, on the area in pixels of the image as it is stored. COCO takes the area of the
+# object's mask, which only COCO has; here it is that of the box.
+SIZES = {"small": "under 32 x 32", "medium": "up to 96 x 96", "large": "96 x 96 and more"}
+SMALL, LARGE = 32**2, 96**2
+
+FIXED = (0.5, 0.7)  # counted whatever the thresholds are, to compare sets of anchors
+
+
+class Tally:
+    """Counts of objects; tallies of different objects can be added.
+
+    Attributes
+    ----------
+    objects : int
+    above, forced, never : int
+        By the status of the object, see `rpn_target.report.coverage`.
+    crowded : int
+        Objects not of status "never" all of whose anchors stand for neighbors.
+    border : int
+        Objects below ``pos_iou_thresh`` that an anchor across the border would put above it.
+    at_50, at_70 : int
+        Objects whose best IoU is at least 0.5 and 0.7.
+    iou_sum : float
+        Sum of the best IoUs.
+    histogram : np.ndarray of shape (BINS,), int64
+        Of the best IoUs.
+    """
+
+    COUNTS = ("objects", "above", "forced", "never", "crowded", "border", "at_50", "at_70")
+
+    def __init__(self):
+        for name in self.COUNTS:
+            setattr(self, name, 0)
+        self.iou_sum = 0.0
+        self.histogram = np.zeros(BINS, np.int64)
+
+    @classmethod
+    def of(cls, best_iou, status_names, crowded, border) -> Tally:
+        """Count objects.
+
+        Parameters
+        ----------
+        best_iou : np.ndarray of shape (M,), float32
+        status_names : np.ndarray of shape (M,), str
+            "above", "forced" or "never".
+        crowded, border : np.ndarray of shape (M,), bool
+        """
+        tally = cls()
+        tally.objects = len(best_iou)
+        for name in ("above", "forced", "never"):
+            setattr(tally, name, int(np.count_nonzero(status_names == name)))
+        tally.crowded = int(np.count_nonzero(crowded))
+        tally.border = int(np.count_nonzero(border))
+        tally.at_50, tally.at_70 = (
+            int(np.count_nonzero(best_iou >= np.float32(level))) for level in FIXED
+        )
+        tally.iou_sum = float(np.sum(best_iou, dtype=np.float64))
+        place = np.searchsorted(EDGES, best_iou, "right") - 1
+        tally.histogram = np.bincount(np.minimum(place, BINS - 1), minlength=BINS)
+        return tally
+
+    def add(self, other: Tally) -> None:
+        """Add the counts of another tally."""
+        for name in (*self.COUNTS, "iou_sum", "histogram"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def share(self, name: str) -> float:
+        """Return a count as a share of the objects; 0 without objects."""
+        return getattr(self, name) / self.objects if self.objects else 0.0
+
+    @property
+    def mean_iou(self) -> float:
+        """The mean best IoU; 0 without objects."""
+        return self.iou_sum / self.objects if self.objects else 0.0
+
+    def figures(self) -> dict:
+        """Return everything as plain numbers."""
+        figures = {name: getattr(self, name) for name in self.COUNTS}
+        figures["mean_best_iou"] = self.mean_iou
+        figures["best_iou_histogram"] = self.histogram.tolist()
+        return figures
+
+
+def size_names(boxes: np.ndarray) -> np.ndarray:
+    """Return "small", "medium" or "large" for corner boxes (M, 4) in pixels of the stored image."""
+    area = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
+    names = np.asarray(tuple(SIZES))
+    return names[(area >= SMALL).astype(int) + (area >= LARGE)]
+
+
+# How much is kept by name, whatever the size of the dataset.
+POOR_OBJECTS = 100
+POOR_IMAGES = 12
+BROKEN = 100
+
+
+class PoorObject(NamedTuple):
+    """An object whose best anchor is below ``pos_iou_thresh``."""
+
+    best_iou: float
+    index: int  # of the image
+    row: int  # of the box in its label
+    image: str
+    name: str
+    width: float  # in pixels of the stored image
+    height: float
+    status: str
+
+
+class PoorImage(NamedTuple):
+    """An image with objects that anchors do not cover well."""
+
+    never: int
+    mean_iou: float
+    index: int
+    image: str
+    size: tuple  # (width, height) as stored
+    boxes: np.ndarray  # (M, 4), in pixels of the stored image
+    names: list
+    best_iou: np.ndarray
+    status: np.ndarray
+    crowded: np.ndarray
+
+    @property
+    def rank(self) -> tuple:
+        """Worst first when sorted: most objects never learned, then the lowest mean IoU."""
+        return -self.never, self.mean_iou, self.index
+
+
+class Summary:
+    """What is known of some images; summaries of different images can be added.
+
+    Parameters
+    ----------
+    shapes : int
+        K, the number of anchor shapes.
+    num_sample : int
+        How many anchors of an image are kept at most.
+    """
+
+    SHAPE_COUNTS = ("total", "valid", "positive", "above", "best")
+    IMAGE_COUNTS = (
+        "images", "without_objects", "without_positives", "without_valid", "left_out",
+        "size_differs", "ignored", "broken",
+    )  # fmt: skip
+
+    def __init__(self, shapes: int, num_sample: int):
+        self.every = Tally()
+        self.by_size = {name: Tally() for name in SIZES}
+        self.by_class = {}
+        self.shapes = {name: np.zeros(shapes, np.int64) for name in self.SHAPE_COUNTS}
+        for name in self.IMAGE_COUNTS:
+            setattr(self, name, 0)
+        # How many images keep 0, 1, ... positives or negatives.
+        self.kept_positives = np.zeros(num_sample + 1, np.int64)
+        self.kept_negatives = np.zeros(num_sample + 1, np.int64)
+        self.poor_objects = []
+        self.poor_images = []
+        self.broken_names = []
+
+    def add_image(
+        self, index: int, name: str, label: ImageLabel, coverage: ImageCoverage, settings
+    ) -> None:
+        """Count one image."""
+        poor = status(coverage.best_iou, settings)
+        crowded = (poor != NEVER) & (coverage.anchors == 0)
+        threshold = np.float32(settings.pos_iou_thresh)
+        border = (coverage.best_iou < threshold) & (coverage.best_anywhere >= threshold)
+        arrays = coverage.best_iou, STATUS_NAMES[poor], crowded, border
+        self.every.add(Tally.of(*arrays))
+        for tallies, keys in (
+            (self.by_size, size_names(label.boxes)),
+            (self.by_class, np.asarray(label.names, object)),
+        ):
+            for key in dict.fromkeys(keys.tolist()):
+                chosen = keys == key
+                tally = Tally.of(*(array[chosen] for array in arrays))
+                tallies.setdefault(key, Tally()).add(tally)
+
+        for key in ("total", "valid", "positive", "above"):
+            self.shapes[key] += getattr(coverage, key)
+        found = coverage.best_shape[coverage.best_shape >= 0]
+        self.shapes["best"] += np.bincount(found, minlength=len(self.shapes["best"]))
+        self.images += 1
+        self.without_objects += not len(label.boxes)
+        self.without_positives += coverage.kept_positives == 0
+        self.without_valid += not coverage.valid.any()
+        self.left_out += label.left_out
+        self.size_differs += label.size_differs
+        self.ignored += coverage.ignored
+        self.kept_positives[coverage.kept_positives] += 1
+        self.kept_negatives[coverage.kept_negatives] += 1
+        self._add_poor(index, name, label, coverage.best_iou, poor, crowded)
+
+    def _add_poor(self, index, name, label, best_iou, poor, crowded) -> None:
+        rows = np.flatnonzero(poor >= FORCED)
+        if not len(rows):
+            return
+        size = label.boxes[:, 2:] - label.boxes[:, :2]
+        self.poor_objects += [
+            PoorObject(
+                float(best_iou[row]), index, int(row), name, label.names[row],
+                float(size[row, 0]), float(size[row, 1]), str(STATUS_NAMES[poor[row]]),
+            )
+            for row in rows[np.argsort(best_iou[rows], kind="stable")][:POOR_OBJECTS]
+        ]  # fmt: skip
+        self.poor_images.append(
+            PoorImage(
+                int(np.count_nonzero(poor == NEVER)), float(np.mean(best_iou, dtype=np.float64)),
+                index, name, (label.width, label.height), label.boxes, label.names, best_iou,
+                STATUS_NAMES[poor], crowded,
+            )
+        )  # fmt: skip
+        self._forget()
+
+    def add_broken(self, name: str, reason: str) -> None:
+        """Count an image that cannot be read."""
+        self.broken += 1
+        self.broken_names.append((name, reason))
+        self._forget()
+
+    def add(self, other: Summary) -> None:
+        """Add the counts of other images, which come after these."""
+        self.every.add(other.every)
+        for mine, theirs in ((self.by_size, other.by_size), (self.by_class, other.by_class)):
+            for key, tally in theirs.items():
+                mine.setdefault(key, Tally()).add(tally)
+        for key, count in other.shapes.items():
+            self.shapes[key] += count
+        names = ("kept_positives", "kept_negatives")
+        for name in (*self.IMAGE_COUNTS, *names, "poor_objects", "poor_images", "broken_names"):
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self._forget()
+
+    def _forget(self) -> None:
+        """Keep only the worst by name."""
+        self.poor_objects = sorted(self.poor_objects)[:POOR_OBJECTS]
+        self.poor_images = sorted(self.poor_images, key=lambda image: image.rank)[:POOR_IMAGES]
+        self.broken_names = self.broken_names[:BROKEN]

@@ -1,163 +1,341 @@
-"""Opening a dataset named on the command line."""
+"""Datasets in the formats that GluonCV reads: Pascal VOC, COCO, LST and RecordIO files."""
 
 from __future__ import annotations
 
-import argparse
-import importlib.util
-from pathlib import Path
+import contextlib
+import io
+import os
+import tempfile
 
-from ..cli.dataset_options import COCO_SPLIT, check_dataset_arguments
-from ..cli.main import CommandError
+import mxnet as mx
+import numpy as np
+from gluoncv.data import COCODetection, LstDetection, RecordFileDetection, VOCDetection
+from gluoncv.data.recordio.detection import _transform_label as read_label
+from mxnet import recordio
 
-__all__ = ["open_dataset"]
+from .source import BrokenItem, ImageLabel, Source, header_size
 
-PHOTOS = "examples/photos"
+__all__ = ["COCOSource", "LstSource", "RecordSource", "VOCSource"]
 
 
-def open_dataset(arguments: argparse.Namespace):
-    """Open a dataset.
+class _AnyName:
+    """A collection of class names that every name is in."""
 
-    Returns
-    -------
-    rpn_target.report.source.Source
+    def __contains__(self, name) -> bool:
+        return True
 
-    Raises
-    ------
-    CommandError
-        If it is not where it should be, cannot be read, or has no image, or if an argument is
-        for other datasets.
+    def __iter__(self):
+        return iter(())
+
+    def __len__(self) -> int:
+        return 0
+
+
+class _Numbers(dict):
+    """Class numbers by name, given out as names are met."""
+
+    def __missing__(self, name: str) -> int:
+        self[name] = len(self)
+        return self[name]
+
+
+class _VOCDetection(VOCDetection):
+    """GluonCV's dataset, which accepts any class name and says which boxes it leaves out."""
+
+    names = _AnyName()
+    valid = ()
+
+    @property
+    def classes(self):
+        return self.names
+
+    def _validate_label(self, *box) -> None:
+        # GluonCV logs a warning per invalid box, which would tear up a progress bar.
+        try:
+            super()._validate_label(*box)
+        except AssertionError:
+            self.valid.append(False)
+        else:
+            self.valid.append(True)
+
+
+class VOCSource(Source):
+    """A dataset in VOC layout, read by ``gluoncv.data.VOCDetection``.
+
+    Parameters
+    ----------
+    title : str
+        What to call the dataset.
+    root : str
+        Its folder.
+    splits : list of (int or str, str)
+        Years, or subfolders, and names of image sets.
+    classes : sequence of str, optional
+        Objects of other classes are left out, as GluonCV does; by default there are none.
     """
-    check_dataset_arguments(arguments)
-    classes = None
-    if arguments.classes is not None:
-        classes = [name.strip().lower() for name in arguments.classes.split(",") if name.strip()]
-    kind = arguments.dataset
-    try:
-        source = _OPEN[kind](arguments, classes)
-    except _UNREADABLE as error:
-        lines = str(error).splitlines() or [""]
-        # MXNet puts a stack trace first and the message last.
-        message = " ".join(lines[-1 if isinstance(error, RuntimeError) else 0].split())
-        where = f" {arguments.root}" if arguments.root else ""
-        raise CommandError(
-            f"GluonCV cannot read the {kind} dataset{where}: {type(error).__name__}: {message}"
-        ) from error
-    if not len(source):
-        raise CommandError(f"the dataset {source.title} has no image with an object")
-    return source
 
+    def __init__(self, title: str, root: str, splits, classes=None):
+        super().__init__(title)
+        self._dataset = _VOCDetection(root=root, splits=splits, preload_label=False)
+        self._dataset.index_map = _Numbers()
+        if classes is not None:
+            self._dataset.names = tuple(classes)
 
-_UNREADABLE = (
-    ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError,
-    ValueError,
-)  # fmt: skip
-"""What GluonCV's datasets raise where the files are not as they expect; MXNetError included."""
+    def __len__(self) -> int:
+        return len(self._dataset)
 
+    def name(self, index: int) -> str:
+        """Return what to call an image."""
+        return os.path.basename(self._path(index))
 
-def _open_voc(arguments, classes):
-    root = _folder(arguments.root, "~/.mxnet/datasets/voc")
-    splits = [_voc_split(root, name) for name in arguments.split or _voc_splits(root)]
-    return _voc(f"voc, {root}", root, splits, classes)
+    def _path(self, index: int) -> str:
+        return self._dataset._image_path.format(*self._dataset._items[index])
 
-
-def _open_photos(arguments, classes):
-    checkout = Path(__file__).resolve().parents[2]
-    for folder in (checkout, Path.cwd()):
-        if (folder / PHOTOS / "ImageSets").is_dir():
-            return _voc("photos", folder / PHOTOS, [("", "trainval")], classes)
-    raise CommandError(
-        f"the photos are not part of the installed package; run this in a checkout of the project, "
-        f"where {PHOTOS} is"
-    )
-
-
-def _voc(title: str, root: Path, splits, classes):
-    from .voc import VOCSource
-
-    return VOCSource(title, str(root), splits, classes)
-
-
-def _voc_splits(root: Path) -> list[str]:
-    """Return the splits to take where none is named."""
-    if (root / "ImageSets").is_dir():
-        return ["trainval"]
-    found = sorted(path.parents[2].name for path in root.glob("*/ImageSets/Main/trainval.txt"))
-    if not found:
-        raise CommandError(
-            f"--root must hold ImageSets/Main/trainval.txt, itself or in a folder such as VOC2007, "
-            f"but {root} does not; give --split for another image set"
+    def _read(self, index: int) -> ImageLabel:
+        dataset = self._dataset
+        dataset.valid = []
+        rows = np.reshape(dataset._load_label(index), (-1, 6))
+        valid = np.asarray(dataset.valid, bool)
+        names = list(dataset.index_map)
+        # The dataset remembers every image's size; we need not.
+        in_annotation = dataset._im_shapes.pop(index)
+        size = header_size(self._path(index))
+        rows = rows[valid]
+        return ImageLabel(
+            *size,
+            boxes=rows[:, :4],
+            names=[names[int(number)] for number in rows[:, 4]],
+            left_out=int(np.count_nonzero(~valid)),
+            size_differs=tuple(in_annotation) != size,
         )
-    return [f"{name}/trainval" for name in found]
+
+    def _decode(self, index: int):
+        return mx.image.imread(self._path(index), 1)
 
 
-def _voc_split(root: Path, split: str):
-    """Return GluonCV's (year or subfolder, name) for a split such as 2007/trainval."""
-    folder, _, name = split.rpartition("/")
-    if folder.isdigit():
-        folder = int(folder)
-    path = root / (f"VOC{folder}" if isinstance(folder, int) else folder)
-    path = path / "ImageSets" / "Main" / f"{name}.txt"
-    if not path.is_file():
-        raise CommandError(f"--split {split}: no such file: {path}")
-    return folder, name
+class _COCODetection(COCODetection):
+    """GluonCV's dataset, for any categories and with broken entries set aside."""
+
+    def _load_jsons(self):
+        self.entries = []  # one per image of the dataset: path and (width, height)
+        self.broken = []  # of those it cannot read: path and reason
+        self._path = None
+        return super()._load_jsons()
+
+    @property
+    def classes(self):
+        if not getattr(self, "_coco", None):  # asked for before the files are read
+            return []
+        return [
+            category["name"] for category in self._coco[-1].loadCats(self._coco[-1].getCatIds())
+        ]
+
+    def _parse_image_path(self, entry):
+        try:
+            self._path = super()._parse_image_path(entry)
+        except (KeyError, ValueError):  # GluonCV wants a "coco_url" that ends in folder/file
+            name = entry.get("file_name", f"image {entry.get('id')}")
+            self._path = os.path.join(self._root, name)
+            self._reason = "its entry has no usable coco_url, from which GluonCV takes the path"
+            return os.devnull
+        # GluonCV gives up on the whole dataset if a file is missing; the null device never is.
+        self._reason = None
+        return self._path if os.path.exists(self._path) else os.devnull
+
+    def _check_load_bbox(self, coco, entry):
+        label, reason = [], self._reason
+        if reason is None:
+            try:
+                label = super()._check_load_bbox(coco, entry)
+                size = (int(entry["width"]), int(entry["height"]))
+                size[0] / size[1]  # GluonCV divides them
+            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+                label = []
+                reason = f"GluonCV cannot read its annotation ({type(error).__name__}: {error})"
+        if reason is not None:
+            self.broken.append((self._path, reason))
+        elif label:
+            self.entries.append((self._path, size))
+        return label
 
 
-def _open_coco(arguments, classes):
-    root = _folder(arguments.root, "~/.mxnet/datasets/coco")
-    if importlib.util.find_spec("pycocotools") is None:  # GluonCV would install it by itself
-        raise CommandError("COCO datasets need pycocotools; run: pip install pycocotools")
-    found = sorted(path.stem for path in (root / "annotations").glob("*.json"))
-    splits = arguments.split
-    if splits is None:
-        splits = [COCO_SPLIT] if COCO_SPLIT in found or len(found) != 1 else found
-    for split in splits:
-        path = root / "annotations" / f"{split}.json"
-        if not path.is_file():
-            known = f"; there are: {', '.join(found)}" if found else ""
-            raise CommandError(f"--split {split}: no such file: {path}{known}")
-    from .coco import COCOSource
+class COCOSource(Source):
+    """A dataset in COCO layout, read by ``gluoncv.data.COCODetection``.
 
-    return COCOSource(f"coco, {root}", str(root), splits)
+    As in GluonCV's training scripts, boxes labeled as crowds and images without an object are
+    left out.
+
+    Parameters
+    ----------
+    title : str
+        What to call the dataset.
+    root : str
+        Its folder.
+    splits : list of str
+        Names of the files in ``annotations``, without ``.json``.
+    """
+
+    def __init__(self, title: str, root: str, splits):
+        super().__init__(title)
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            self._dataset = _COCODetection(root=root, splits=tuple(splits), use_crowd=False)
+        self._names = self._dataset.classes
+        self._dataset._coco = []  # the parsed JSON, far larger than the labels
+        self._root = root
+        self._entries = self._dataset.entries
+
+    def __len__(self) -> int:
+        return len(self._entries) + len(self._dataset.broken)
+
+    def name(self, index: int) -> str:
+        """Return what to call an image."""
+        return os.path.relpath(self._at(index)[0], self._root)
+
+    def _at(self, index: int):
+        """Return the path of an image, and its size or what is wrong with it."""
+        if index < len(self._entries):
+            return self._entries[index]
+        return self._dataset.broken[index - len(self._entries)]
+
+    def _read(self, index: int) -> ImageLabel:
+        path, in_annotation = self._at(index)
+        if isinstance(in_annotation, str):
+            raise BrokenItem(in_annotation)
+        size = header_size(path)
+        rows = np.asarray(self._dataset._labels[index], np.float64)
+        return ImageLabel(
+            *size,
+            boxes=rows[:, :4],
+            names=[self._names[int(number)] for number in rows[:, 4]],
+            size_differs=in_annotation != size,
+        )
+
+    def _decode(self, index: int):
+        return mx.image.imread(self._at(index)[0], 1)
 
 
-def _open_lst(arguments, classes):
-    path = _file(arguments.root, ".lst")
-    from .lists import LstSource
+class _ListedSource(Source):
+    """What the two have in common: the format of the label."""
 
-    image_root = arguments.image_root or str(path.parent)
-    if not Path(image_root).is_dir():
-        raise CommandError(f"--image-root: no such folder: {image_root}")
-    return LstSource(f"lst, {path}", str(path), image_root, arguments.absolute, classes)
+    def __init__(self, title: str, absolute: bool, classes=None):
+        super().__init__(title)
+        self._absolute = absolute
+        self._classes = classes
 
+    def _class_name(self, number: float) -> str:
+        if self._classes is not None and 0 <= number < len(self._classes):
+            return self._classes[int(number)]
+        return f"class {number:g}"
 
-def _open_rec(arguments, classes):
-    path = _file(arguments.root, ".rec")
-    if not path.with_suffix(".idx").is_file():
-        raise CommandError(f"--root: {path} needs its index {path.with_suffix('.idx')}")
-    from .lists import RecordSource
-
-    return RecordSource(f"rec, {path}", str(path), arguments.absolute, classes)
-
-
-def _folder(root, default: str) -> Path:
-    path = Path(root or default).expanduser()
-    if not path.is_dir():
-        raise CommandError(f"--root: no such folder: {path}")
-    return path
+    def _label(self, label, size) -> ImageLabel:
+        width, height = size
+        rows = read_label(label) if self._absolute else read_label(label, height, width)
+        names = [self._class_name(number) for number in rows[:, 4]]
+        return ImageLabel(width, height, rows[:, :4], names)
 
 
-def _file(root, suffix: str) -> Path:
-    if root is None:
-        raise CommandError(f"--root must be given: the {suffix} file")
-    path = Path(root).expanduser()
-    if path.is_dir():
-        raise CommandError(f"--root must be the {suffix} file, but {path} is a folder")
-    if not path.is_file():
-        raise CommandError(f"--root: no such file: {path}")
-    return path
+class LstSource(_ListedSource):
+    """Images named by an LST file, read by ``gluoncv.data.LstDetection``.
+
+    Parameters
+    ----------
+    title : str
+        What to call the dataset.
+    path : str
+        The LST file.
+    image_root : str
+        The folder its paths start from.
+    absolute : bool
+        Whether its boxes are in pixels, not in shares of the image.
+    classes : sequence of str, optional
+        Class names, by number.
+    """
+
+    def __init__(self, title: str, path: str, image_root: str, absolute=False, classes=None):
+        super().__init__(title, absolute, classes)
+        self._root = image_root
+        self._broken = []
+        try:
+            self._dataset = LstDetection(path, root=image_root)
+        except ValueError:  # one line is enough for GluonCV to refuse the file
+            self._dataset = self._without_broken_lines(path)
+
+    def _without_broken_lines(self, path: str) -> LstDetection:
+        """Read the lines that are numbers and a path; keep the names of the others."""
+        with open(path) as lines, tempfile.NamedTemporaryFile("w", suffix=".lst") as good:
+            for line in lines:
+                fields = line.strip().split("\t")
+                try:
+                    np.array(fields[1:-1]).astype(float)
+                except ValueError as error:
+                    self._broken.append((fields[-1], f"its label must be numbers: {error}"))
+                else:
+                    good.write(line)
+            good.flush()
+            return LstDetection(good.name, root=self._root)
+
+    def __len__(self) -> int:
+        return len(self._dataset) + len(self._broken)
+
+    def name(self, index: int) -> str:
+        """Return what to call an image."""
+        if index < len(self._dataset):
+            return os.path.relpath(self._dataset._items[index], self._root or ".")
+        return self._broken[index - len(self._dataset)][0]
+
+    def _read(self, index: int) -> ImageLabel:
+        if index >= len(self._dataset):
+            raise BrokenItem(self._broken[index - len(self._dataset)][1])
+        return self._label(self._dataset._labels[index], header_size(self._dataset._items[index]))
+
+    def _decode(self, index: int):
+        return mx.image.imread(self._dataset._items[index], 1)
 
 
-_OPEN = {
-    "voc": _open_voc, "coco": _open_coco, "lst": _open_lst, "rec": _open_rec,
-    "photos": _open_photos,
-}  # fmt: skip
+class RecordSource(_ListedSource):
+    """Images of a RecordIO file, read by ``gluoncv.data.RecordFileDetection``.
+
+    Parameters
+    ----------
+    title, absolute, classes
+        See `LstSource`.
+    path : str
+        The ``.rec`` file; its ``.idx`` file must lie beside it.
+    """
+
+    def __init__(self, title: str, path: str, absolute=False, classes=None):
+        super().__init__(title, absolute, classes)
+        self._dataset = RecordFileDetection(path)
+
+    def __len__(self) -> int:
+        return len(self._dataset)
+
+    def name(self, index: int) -> str:
+        """Return what to call an image."""
+        return f"record {self._dataset._record.keys[index]}"
+
+    def _unpack(self, index: int):
+        record = self._dataset._record
+        try:
+            content = record.read_idx(record.keys[index])
+        except mx.MXNetError:
+            _reopen(record)
+            raise
+        if content is None:
+            _reopen(record)
+            raise BrokenItem("the file ends before the place that the index gives")
+        return recordio.unpack(content)
+
+    def _read(self, index: int) -> ImageLabel:
+        header, image = self._unpack(index)
+        return self._label(header.label, header_size(io.BytesIO(image)))
+
+    def _decode(self, index: int):
+        return mx.image.imdecode(self._unpack(index)[1], 1)
+
+
+def _reopen(record: recordio.MXIndexedRecordIO) -> None:
+    """Open a file again, since MXNet's reader reads nothing more after an error or the end."""
+    # Of the base class: those of the class itself would read the whole index again.
+    recordio.MXRecordIO.close(record)
+    recordio.MXRecordIO.open(record)

@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
+from pathlib import Path
 
-from . import sections
-from .figures import never_text
-from .markup import options
-from .rows import headline, percent, sides
-from .style import STYLE
+from . import plots
+from .results import (
+    NO_BETTER,
+    border_line,
+    coverage_rows,
+    headline,
+    idle_line,
+    kept_rows,
+    level_rows,
+    never_text,
+    percent,
+    remarks,
+    shape_rows,
+    sides,
+    size_groups,
+    suggestion_line,
+    suggestion_rows,
+    worst_classes,
+)
+from .source import BrokenItem
 
 __all__ = ["report_page"]
 
-NAMED = 10  # objects in the box at the top
+STYLE = Path(__file__).with_name("page.css")
+NAMED = 10  # objects in the box at the top, and in the description of a picture
+CLASSES = 200  # in the table
 SKIPPED = 100
 # Browsers then refuse to fetch anything, whatever names the dataset may contain.
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -24,7 +43,7 @@ def report_page(figures: dict, source, poor_images) -> str:
     Parameters
     ----------
     figures : dict
-        See `rpn_target.report.figures.report_figures`.
+        See `rpn_target.report.results.report_figures`.
     source : Source
         Where to get the images of the gallery.
     poor_images : list of PoorImage
@@ -35,12 +54,12 @@ def report_page(figures: dict, source, poor_images) -> str:
         f"<h1>{escape(title)}</h1>", _setting(figures), _cards(figures), _never(figures),
     ]  # fmt: skip
     if figures["objects"]["all"]["objects"]:
-        parts += [sections.coverage(figures), sections.images(figures)]
-    parts.append(sections.shapes(figures))
+        parts += [_coverage(figures), _images(figures)]
+    parts.append(_shapes(figures))
     if poor_images:
-        parts.append(sections.gallery(source, poor_images))
+        parts.append(_gallery(source, poor_images))
     if figures.get("suggestion"):
-        parts.append(sections.suggestion(figures))
+        parts.append(_suggestion(figures))
     parts += [_skipped(figures), _reading(figures)]
     body = "\n".join(part for part in parts if part)
     return (
@@ -49,7 +68,7 @@ def report_page(figures: dict, source, poor_images) -> str:
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
         # No icon, which browsers would look for beside the page.
         f'<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n'
-        f"<style>\n{STYLE}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f"<style>\n{STYLE.read_text(encoding='utf-8')}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
 
 
@@ -148,3 +167,195 @@ def _reading(figures: dict) -> str:
         f"<h2>How to read this</h2>\n<dl>\n{items}\n</dl>\n"
         f'<p class="soft">Made by rpn-target inspect {escape(figures["rpn_target"])}.</p>'
     )
+
+
+def _coverage(figures: dict) -> str:
+    """Return how well objects are covered, together, by size and by class."""
+    settings, every = figures["settings"], figures["objects"]["all"]
+    positive = settings["pos_iou_thresh"]
+    sizes = size_groups(figures)
+    classes = worst_classes(figures)
+    low = settings["least_learned_iou"]
+    bad = [name for name, tally in classes if tally["never"] > tally["objects"] / 2]
+    # Columns that are zero throughout would only push the others off a phone.
+    seen = [True] * 6 + [bool(every["crowded"]), bool(every["border"])]
+
+    def rows(groups):
+        return [
+            [cell for cell, show in zip(row, seen) if show]
+            for row in coverage_rows(figures, groups)
+        ]
+
+    shown = classes[: plots.CLASSES]
+    more = ""
+    if len(classes) > len(shown):
+        more = f"The {len(shown)} worst of {len(classes)} classes."
+    return "\n".join(
+        [
+            "<h2>How well objects are covered</h2>",
+            '<div class="pair">\n<div>',
+            figure(
+                plots.class_plot([group for group in sizes if group[1]["objects"]], positive),
+                "Bars: shares of objects at or above the threshold, forced and never learned, "
+                "for all objects and by size; the same figures are in the table below.",
+                typeset(
+                    "By size, after COCO: small is under 32 x 32 pixels of the stored image, large "
+                    "from 96 x 96 on."
+                ),
+            ),
+            table(rows(sizes), "Objects by size and the IoU of their best anchor"),
+            "</div>",
+            figure(
+                plots.distribution_plot(every["best_iou_histogram"], (low, positive)),
+                f"Histogram of the best IoU of {every['objects']} objects, with a mean of "
+                f"{every['mean_best_iou']:.3f}.",
+                f"Best IoU; dotted lines at {low:g} and {positive:g}.",
+            ),
+            "</div>",
+            "<h2>By class, worst first</h2>",
+            '<div class="pair">',
+            figure(
+                plots.class_plot(shown, positive),
+                "Bars: shares of objects at or above the threshold, forced and never learned, by "
+                "class; the same figures are in the table.",
+                more,
+            ),
+            table(rows(classes[:CLASSES]), "Objects by class", bad),
+            "</div>",
+        ]
+    )
+
+
+def _images(figures: dict) -> str:
+    """Return how many anchors images give to train on."""
+    images, settings = figures["images"], figures["settings"]
+    notes = [f"{images['ignored_mean']:,.0f} anchors per image are in the ignore band (mean)"]
+    items = "\n".join(f"<li>{escape(line)}</li>" for line in notes + remarks(figures))
+    spread = images["positives_kept"]
+    return "\n".join(
+        [
+            "<h2>What images give to train on</h2>",
+            '<div class="pair">',
+            figure(
+                plots.kept_plot(spread, settings["max_positives"]),
+                f"Histogram of the positive anchors kept per image: mean {spread['mean']:.1f}, "
+                f"from {spread['min']} to {spread['max']}, of at most {settings['max_positives']}.",
+            ),
+            f"<div>{table(kept_rows(figures), 'Anchors kept per image')}\n<ul>{items}</ul></div>",
+            "</div>",
+        ]
+    )
+
+
+def _shapes(figures: dict) -> str:
+    """Return which anchors do the work."""
+    several = len(figures["anchors"]["levels"]) > 1
+    rows = [[row[1], *row[: 1 if several else 0], *row[2:]] for row in shape_rows(figures)]
+    levels = table(level_rows(figures), "Anchor levels: the sums over their shapes")
+    shown = figures["shapes"][: plots.SHAPES]
+    rest = f" The first {len(shown)} of {len(figures['shapes'])} shapes."
+    return "\n".join(
+        [
+            "<h2>Which anchors do the work</h2>",
+            f"<p>{border_line(figures)} {typeset(idle_line(figures))}</p>",
+            '<div class="pair">',
+            figure(
+                plots.shape_plot(shown),
+                "Bars: positive anchors of each shape, by IoU and forced; the same figures are in "
+                "the table.",
+                "Width &times; height in pixels as the network sees the image. A shape without a "
+                f"bar never matches.{rest if len(shown) < len(figures['shapes']) else ''}",
+            ),
+            f"<div>{table(rows, 'Anchor shapes')}\n{levels if several else ''}</div>",
+            "</div>",
+        ]
+    )
+
+
+def _gallery(source, poor_images) -> str:
+    """Return the worst-covered images."""
+    items = []
+    for poor in poor_images:
+        caption = (
+            f"{escape(poor.image)} (index {poor.index}): {len(poor.boxes)} "
+            f"{'object' if len(poor.boxes) == 1 else 'objects'}, {poor.never} never learned, mean "
+            f"best IoU {poor.mean_iou:.2f}"
+        )
+        try:
+            address = plots.gallery_picture(source.image(poor.index), poor)
+        except BrokenItem as error:
+            caption += f"; {escape(str(error))}"
+            items.append(f"<figure><figcaption>{caption}</figcaption></figure>")
+            continue
+        alt = "Photograph with boxes: " + ", ".join(
+            f"{name} {iou:.2f} {state}"
+            for name, iou, state in list(zip(poor.names, poor.best_iou, poor.status))[:NAMED]
+        )
+        items.append(figure(address, alt, caption))
+    return (
+        "<h2>Worst-covered images</h2>\n<p>Blue objects have an anchor at or above the threshold, "
+        "orange ones a forced one, red ones none; without any of their own they are dashed. The "
+        'numbers are best IoUs.</p>\n<div class="gallery">\n' + "\n".join(items) + "\n</div>"
+    )
+
+
+def _suggestion(figures: dict) -> str:
+    """Return what `rpn_target.report.suggest` has found."""
+    found = figures["suggestion"]
+    after = found["after"]
+    flags = options(after["arguments"])
+    if found["better"]:
+        keywords = escape(after["keywords"])
+        verdict = f'Try {flags}, in GluonCV <code class="long">{keywords}</code>.'
+    else:
+        verdict = f"{NO_BETTER} The search came up with {flags}."
+    line = suggestion_line(found)
+    return (
+        f"<h2>Suggested anchors</h2>\n<p>{verdict}</p>\n"
+        f"<p>{line[0].upper() + line[1:]}:</p>\n"
+        + table(suggestion_rows(found), "Objects kept aside")
+    )
+
+
+SIGNS = (
+    (re.compile(r"(?<=\d) x (?=\d)"), "\u00a0\u00d7\u00a0"),
+    (re.compile(r"^>= (?=\d)"), "\u2265\u00a0"),
+    (re.compile(r"^below (?=\d)"), "<\u00a0"),
+)
+"""What a terminal may lack, and a page need not."""
+
+
+def table(rows, caption: str, bad=()) -> str:
+    """Return a table whose first row is its head; rows with these names are marked."""
+    head = "".join(f'<th scope="col">{typeset(cell)}</th>' for cell in rows[0])
+    lines = []
+    for first, *others in rows[1:]:
+        mark = ' class="bad"' if first in bad else ""
+        cells = "".join(f"<td>{typeset(cell)}</td>" for cell in others)
+        lines.append(f'<tr{mark}><th scope="row">{typeset(first)}</th>{cells}</tr>')
+    # A table too wide for a phone scrolls by itself, also by keyboard.
+    return (
+        f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">\n<table>\n'
+        f"<caption>{escape(caption)}</caption>\n<thead><tr>{head}</tr></thead>\n<tbody>\n"
+        + "\n".join(lines)
+        + "\n</tbody>\n</table>\n</div>"
+    )
+
+
+def figure(address: str, alt: str, caption: str = "") -> str:
+    """Return an image with a caption, which is markup."""
+    text = f"\n<figcaption>{caption}</figcaption>" if caption else ""
+    return f'<figure><img src="{address}" alt="{escape(alt)}">{text}</figure>'
+
+
+def options(arguments: str) -> str:
+    """Return command-line options, each of which stays on one line."""
+    parts = arguments.replace(" --", "\n--").splitlines()
+    return " ".join(f"<code>{escape(part)}</code>" for part in parts)
+
+
+def typeset(text: str) -> str:
+    """Return text as markup, with the signs that a terminal may lack."""
+    for plain, sign in SIGNS:
+        text = plain.sub(sign, text)
+    return escape(text)

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from .drawing import COLORS, draw_objects, draw_picture, plain, save
-from .tally import BINS
+from ..plot import COLORS, draw_objects, draw_picture, plain, save
+from .coverage import BINS
 
 __all__ = [
     "CLASSES",
@@ -159,7 +159,7 @@ def gallery_picture(picture: np.ndarray, poor) -> str:
     Parameters
     ----------
     picture : np.ndarray of shape (H, W, 3), uint8
-    poor : rpn_target.report.summary.PoorImage
+    poor : rpn_target.report.coverage.PoorImage
     """
     height, width = picture.shape[:2]
     scale = min(PICTURE[0] / width, PICTURE[1] / height)

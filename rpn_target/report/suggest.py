@@ -1,4 +1,10 @@
-"""Suggesting scales and ratios: search on some images, measure on others."""
+"""Suggesting scales and ratios: search on some images, measure on others.
+
+The best IoU of an object needs no assignment: along a lattice the overlap rises and falls
+symmetrically, so of each anchor shape the best anchor is the valid one nearest to the object's
+center. That makes one set of anchors cheap to judge, for all objects at once, and a random search
+from a few starting points good enough.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +14,12 @@ import numpy as np
 from tqdm import tqdm
 
 from ..cli.main import CommandError
-from .recipe import Recipe
-from .scheme import AnchorScheme
-from .search import search
+from ..core.boxes import intersection_over_union
+from .anchor_scheme import AnchorScheme, Recipe
 from .source import BrokenItem
 from .workers import Job, network_boxes, summarize
 
-__all__ = ["starting_recipe", "suggest"]
+__all__ = ["best_ious", "search", "starting_recipe", "suggest"]
 
 IMAGES = 2000  # at most, on either side
 OBJECTS = 4000  # at most, to search with
@@ -105,3 +110,122 @@ def _objects(job: Job, indices, seed: int):
         some = np.random.default_rng(seed).choice(len(boxes), OBJECTS, replace=False)
         boxes, sizes = boxes[some], sizes[some]
     return boxes, sizes
+
+
+TRIALS = 600  # sets of anchors that are judged
+SPREAD = 0.35  # of the first steps, in logarithms: e to this is some 1.4
+LEAST = 0.01  # share that counts as little, whose logarithm still exists
+DIGITS = 3  # that a found number is rounded to, before it is judged
+
+
+def best_ious(levels, feature_maps, boxes, sizes, border: float = 0) -> np.ndarray:
+    """Return the largest IoU (M,) of each object with a valid anchor, up to rounding.
+
+    Parameters
+    ----------
+    levels : list of Level
+    feature_maps : FeatureMapSizes
+    boxes : np.ndarray of shape (M, 4), float32
+        Objects of any images, in pixels as the network sees them.
+    sizes : np.ndarray of shape (M, 2), int64
+        Width and height of each object's image.
+    border : float
+        How many pixels a valid anchor may stick out of the image.
+    """
+    boxes = boxes.astype(np.float64)
+    base = np.concatenate([level.base for level in levels])  # (K, 4)
+    depths = [level.anchors_per_cell for level in levels]
+    stride = np.repeat([level.stride for level in levels], depths)
+    offset = np.repeat(feature_maps.offsets, depths)
+    place, meets = [], np.ones((len(boxes), len(base)), bool)
+    for axis in (0, 1):
+        side = sizes[:, axis, None]
+        low, high = base[:, axis], base[:, axis + 2]
+        first = np.maximum(np.ceil((-border - low) / stride), 0)
+        cells = (side + offset) // stride
+        last = np.minimum(np.ceil((side + border - high) / stride), cells) - 1  # (M, K)
+        meets &= first <= last
+        center = (boxes[:, axis, None] + boxes[:, axis + 2, None] - low - high) / (2 * stride)
+        place.append(stride * np.maximum(np.minimum(np.round(center), last), first))
+    anchors = [base[:, side] + place[side % 2] for side in range(4)]
+    iou = intersection_over_union(anchors, boxes.T[:, :, None])
+    return np.where(meets, iou, 0).max(axis=1)
+
+
+def search(recipe: Recipe, feature_maps, boxes, sizes, border: float, seed: int) -> Recipe:
+    """Return a recipe with as many scales and ratios that covers the objects better.
+
+    It raises the shares of objects at or above 0.5 and 0.7 together, lowers neither, and may be
+    the recipe given. The same arguments give the same recipe.
+
+    Parameters
+    ----------
+    recipe : Recipe
+        Where the search starts.
+    feature_maps, boxes, sizes, border
+        See `best_ious`.
+    seed : int
+    """
+
+    def judge(recipe: Recipe) -> tuple:
+        iou = best_ious(recipe.levels(), feature_maps, boxes, sizes, border)
+        return np.mean(iou >= 0.5), np.mean(iou >= 0.7), np.mean(iou)
+
+    generator = np.random.default_rng(seed)
+    least = judge(recipe)
+    best, best_score = recipe, _score(least)
+    starts = [_to_logs(recipe), _from_objects(recipe, boxes)]
+    for number in range(TRIALS):
+        if number < len(starts):
+            logs = starts[number]
+        else:
+            # Small steps become more frequent, large ones never stop.
+            spread = SPREAD * (1 - number / TRIALS) * generator.choice([1, 0.3, 0.1])
+            start = _to_logs(best) if generator.random() < 0.8 else starts[1]
+            some = generator.random(len(start)) < max(0.3, 1 / len(start))
+            logs = start + some * generator.normal(0, spread, len(start))
+        trial = _from_logs(recipe, logs)
+        try:
+            shares = judge(trial)
+        except ValueError:  # anchors of less than a pixel
+            continue
+        if _score(shares) > best_score and shares[0] >= least[0] and shares[1] >= least[1]:
+            best, best_score = trial, _score(shares)
+    return best
+
+
+def _score(shares) -> float:
+    """Return one number for the shares at or above 0.5 and 0.7, and the mean IoU."""
+    # In logarithms, a gain of the large share is not worth more than one of the small share. The
+    # mean decides between sets that are equal otherwise, and leads to better ones.
+    at_50, at_70, mean = shares
+    return np.log(at_50 + LEAST) + np.log(at_70 + LEAST) + 0.2 * mean
+
+
+def _to_logs(recipe: Recipe) -> np.ndarray:
+    """Return scales and ratios as one vector of logarithms."""
+    return np.log(np.concatenate([*recipe.scales, recipe.ratios]))
+
+
+def _from_logs(recipe: Recipe, logs: np.ndarray) -> Recipe:
+    """Return the recipe with the scales and ratios of such a vector, each in ascending order."""
+    count = len(recipe.scales[0])
+    numbers = [float(f"{value:.{DIGITS}g}") for value in np.exp(logs)]
+    numbers = [int(value) if value.is_integer() else value for value in numbers]
+    split = count * len(recipe.strides)
+    scales = tuple(
+        tuple(sorted(numbers[start : start + count])) for start in range(0, split, count)
+    )
+    return recipe._replace(scales=scales, ratios=tuple(sorted(numbers[split:])))
+
+
+def _from_objects(recipe: Recipe, boxes: np.ndarray) -> np.ndarray:
+    """Return the quantiles of the objects' sizes and shapes, as a vector of logarithms."""
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1).astype(np.float64)
+    count = len(recipe.scales[0]) * len(recipe.strides)
+    size = np.log(np.sqrt(sides.prod(axis=1)) / recipe.base_size)
+    shape = np.log(sides[:, 1] / sides[:, 0])
+    return np.concatenate(
+        [np.quantile(values, (np.arange(n) + 0.5) / n)
+         for values, n in ((size, count), (shape, len(recipe.ratios)))]
+    )  # fmt: skip

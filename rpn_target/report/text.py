@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import textwrap
 
-from .rows import (
+from .coverage import BINS
+from .results import (
     NO_BETTER,
     border_line,
     coverage_rows,
@@ -22,7 +23,6 @@ from .rows import (
     suggestion_rows,
     worst_classes,
 )
-from .tally import BINS
 
 __all__ = ["report_text", "table"]
 

@@ -23,10 +23,9 @@ from tqdm import tqdm
 from ..cli.main import CommandError
 from ..core.boxes import check_boxes
 from ..core.settings import TargetSettings
-from .coverage import cover
-from .scheme import AnchorScheme
+from .anchor_scheme import AnchorScheme
+from .coverage import Summary, cover
 from .source import BrokenItem, Source
-from .summary import Summary
 
 __all__ = ["Job", "default_workers", "network_boxes", "summarize"]
 

@@ -17,9 +17,8 @@ from gluoncv.model_zoo.rcnn.rpn.rpn_target import RPNTargetSampler
 from report_helpers import figures_of, make_samples, run, write_voc
 
 from rpn_target.core.settings import TargetSettings
-from rpn_target.report.coverage import cover
-from rpn_target.report.scheme import resized_size
-from rpn_target.report.tally import size_names
+from rpn_target.report.anchor_scheme import resized_size
+from rpn_target.report.coverage import cover, size_names
 from rpn_target.report.workers import Job, summarize
 
 PHOTOS = ("--dataset", "photos")
@@ -293,10 +292,9 @@ def test_progress_is_shown_on_a_terminal_alone(watched, monkeypatch, capsys):
 
 
 def voc_job(root):
-    from rpn_target.report.networks import RATIOS, SCALES
-    from rpn_target.report.recipe import Recipe
-    from rpn_target.report.scheme import AnchorScheme
-    from rpn_target.report.voc import VOCSource
+    from rpn_target.cli.arguments import RATIOS, SCALES
+    from rpn_target.report.anchor_scheme import AnchorScheme, Recipe
+    from rpn_target.report.datasets import VOCSource
 
     scheme = AnchorScheme.of_recipe("", Recipe((16,), 16, (SCALES,), RATIOS), (600,), 1000)
     return Job(VOCSource("", str(root), [("", "trainval")]), scheme, TargetSettings())

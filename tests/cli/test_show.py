@@ -8,12 +8,11 @@ from PIL import Image
 from report_helpers import make_samples, picture, run, write_voc
 from test_inspect import Photos
 
+from rpn_target.cli.arguments import RATIOS, SCALES
 from rpn_target.core.settings import TargetSettings
-from rpn_target.report.networks import RATIOS, SCALES
-from rpn_target.report.recipe import Recipe
-from rpn_target.report.scheme import AnchorScheme
-from rpn_target.report.single import FileSource, look_at
-from rpn_target.report.voc import VOCSource
+from rpn_target.report.anchor_scheme import AnchorScheme, Recipe
+from rpn_target.report.datasets import VOCSource
+from rpn_target.report.one_image import FileSource, look_at
 from rpn_target.report.workers import Job
 
 C4 = Recipe((16,), 16, (SCALES,), RATIOS)
@@ -89,8 +88,8 @@ def test_rocket(tmp_path, capsys):
 
 
 def test_objects_without_an_anchor_are_drawn_otherwise(tmp_path):
-    from rpn_target.report.drawing import COLORS
-    from rpn_target.report.portrait import save_portrait
+    from rpn_target.plot import COLORS
+    from rpn_target.report.one_image import save_portrait
 
     def red_pixels(**settings):
         path = tmp_path / "one.png"

@@ -15,8 +15,8 @@ from report_helpers import (
     write_voc,
 )
 
-from rpn_target.report.networks import open_scheme
-from rpn_target.report.recipe import Recipe, recipe_of
+from rpn_target.cli.arguments import open_scheme
+from rpn_target.report.anchor_scheme import Recipe, recipe_of
 
 SAMPLES = make_samples(6)
 SHORT = ("--short", 200)
@@ -296,10 +296,10 @@ def test_empty_and_hopeless_datasets(tmp_path, capsys):
 
 
 def test_photos_of_an_installed_package(tmp_path, monkeypatch, capsys):
-    from rpn_target.report import datasets
+    from rpn_target.cli import arguments as opening
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(datasets, "__file__", str(tmp_path / "a" / "b" / "c.py"))
+    monkeypatch.setattr(opening, "__file__", str(tmp_path / "a" / "b" / "c.py"))
     assert "run this in a checkout" in error_of(capsys, "--dataset", "photos")
 
 
@@ -327,7 +327,7 @@ def test_unfinished_output_is_not_left_behind(tmp_path, capsys):
 def scheme_of(*arguments):
     import argparse
 
-    from rpn_target.report.networks import add_scheme_arguments
+    from rpn_target.cli.arguments import add_scheme_arguments
 
     parser = argparse.ArgumentParser()
     add_scheme_arguments(parser)
@@ -381,9 +381,9 @@ def test_no_recipe_of_odd_levels():
 
 
 def test_no_suggestion_without_a_recipe(monkeypatch, capsys):
-    from rpn_target.report import networks
+    from rpn_target.cli import arguments as opening
 
-    monkeypatch.setattr(networks, "recipe_of", lambda levels: None)
+    monkeypatch.setattr(opening, "recipe_of", lambda levels: None)
     network = ("--network", "faster_rcnn_resnet50_v1b_voc")
     words = "made from scales and ratios alone"
     assert words in error_of(capsys, "--dataset", "photos", *network, "--suggest")

@@ -1,0 +1,243 @@
+"""One image: what ``rpn-target show`` draws and tells of it."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple
+
+import mxnet as mx
+import numpy as np
+from gluoncv.data.transforms import image as image_transforms
+
+from ..core.draws import as_draws
+from ..core.matcher import assign
+from ..core.sampler import Sample, sample
+from .coverage import NEVER, STATUS_NAMES, ImageCoverage, cover, status
+from .results import plural
+from .source import ImageLabel, Source, header_size
+from .text import table
+from .workers import Job, network_boxes
+
+__all__ = ["FileSource", "OneImage", "look_at", "portrait_text", "save_portrait"]
+
+BILINEAR = 1  # MXNet's number for the interpolation, as in the train transforms
+
+
+class FileSource(Source):
+    """A dataset of one image, with boxes given.
+
+    Parameters
+    ----------
+    path : str
+        The image.
+    boxes : sequence of M sequences of 4 floats
+        Corner boxes in pixels.
+    """
+
+    def __init__(self, path: str, boxes):
+        super().__init__(path)
+        self._boxes = np.reshape(np.asarray(boxes, np.float64), (-1, 4))
+
+    def __len__(self) -> int:
+        return 1
+
+    def name(self, index: int) -> str:
+        """Return what to call an image."""
+        return self.title
+
+    def _read(self, index: int) -> ImageLabel:
+        names = [f"box {number}" for number in range(1, len(self._boxes) + 1)]
+        return ImageLabel(*header_size(self.title), self._boxes, names)
+
+    def _decode(self, index: int):
+        return mx.image.imread(self.title, 1)
+
+
+class OneImage(NamedTuple):
+    """Everything about one image, in pixels as the network sees it."""
+
+    name: str
+    picture: np.ndarray  # (H, W, 3), uint8
+    boxes: np.ndarray  # (M, 4)
+    class_names: list
+    coverage: ImageCoverage
+    status: np.ndarray  # (M,), codes of `rpn_target.report.coverage`
+    positives: np.ndarray  # (P, 4), corners of the kept ones
+    negatives: np.ndarray  # (Q, 4)
+    kept_for: np.ndarray  # (M,), kept positives that stand for each object
+    levels: list  # one dictionary of counts per level
+
+
+def look_at(job: Job, index: int, seed: int) -> OneImage:
+    """Assign and sample the anchors of one image.
+
+    Parameters
+    ----------
+    job : Job
+    index : int
+        The image's number in the dataset.
+    seed : int
+        Of the draw: the kept anchors are those of GluonCV after ``np.random.seed(seed)``.
+
+    Raises
+    ------
+    BrokenItem
+        If the image or its annotation cannot be used.
+    """
+    label = job.source.read(index)
+    boxes, width, height = network_boxes(job, index, label)
+    image = mx.nd.array(job.source.image(index), dtype=np.uint8)
+    picture = image_transforms.resize_short_within(
+        image, min(width, height), max(width, height), interp=BILINEAR
+    ).asnumpy()
+    lattice = job.scheme.lattice(width, height)
+    assignment = assign(lattice, boxes, width, height, job.settings)
+    kept = sample(assignment, job.settings, as_draws(np.random.RandomState(seed)))
+    coverage = cover(lattice, boxes, width, height, job.settings)
+    return OneImage(
+        name=job.source.name(index),
+        picture=picture,
+        boxes=boxes,
+        class_names=list(label.names),
+        coverage=coverage,
+        status=status(coverage.best_iou, job.settings),
+        positives=lattice.corners(kept.positives),
+        negatives=lattice.corners(kept.negatives),
+        kept_for=np.bincount(kept.matches, minlength=len(boxes))[: len(boxes)],
+        levels=_levels(lattice, assignment, kept, coverage),
+    )
+
+
+def _levels(lattice, assignment, kept: Sample, coverage: ImageCoverage) -> list[dict]:
+    """Return what becomes of the anchors of each level."""
+    count = len(lattice.depths)
+
+    def per_level(anchors: np.ndarray) -> np.ndarray:
+        level = lattice.level[lattice.locate(anchors)[0]]
+        return np.bincount(level, minlength=count)
+
+    negatives = assignment.negatives.select(np.arange(len(assignment.negatives)))
+    columns = {
+        "anchors": np.bincount(lattice.level, coverage.total, count),
+        "inside": np.bincount(lattice.level, coverage.valid, count),
+        "positive": per_level(assignment.positives),
+        "negative": per_level(negatives),
+        "kept_positive": per_level(kept.positives),
+        "kept_negative": per_level(kept.negatives),
+    }
+    columns["ignored"] = np.maximum(
+        columns["inside"] - columns["positive"] - columns["negative"], 0
+    )
+    strides = lattice.stride[np.asarray(lattice.level_base[:-1])]
+    return [
+        {"stride": float(stride), **{name: int(column[level]) for name, column in columns.items()}}
+        for level, stride in enumerate(strides)
+    ]
+
+
+WIDTH = 10  # inches
+DPI = 120
+LINE = 0.21  # inches, of the table below the picture
+TITLE = 40  # characters of a file's name
+
+
+def _object_notes(one: OneImage) -> list[str]:
+    """Return what is the matter with each object, empty where nothing is."""
+    notes = []
+    for state, anchors in zip(one.status, one.coverage.anchors):
+        if state == NEVER:
+            notes.append("no anchor: never learned")
+        elif not anchors:
+            notes.append("no anchor: crowded out")
+        else:
+            notes.append("")
+    return notes
+
+
+def portrait_text(one: OneImage) -> str:
+    """Return what ``show`` prints."""
+    height, width = one.picture.shape[:2]
+    rows = [["object", "size", "best IoU", "status", "positives", "kept", ""]]
+    size = one.boxes[:, 2:] - one.boxes[:, :2]
+    for row, note in enumerate(_object_notes(one)):
+        rows.append(
+            [one.class_names[row], f"{size[row, 0]:.0f} x {size[row, 1]:.0f}",
+             f"{one.coverage.best_iou[row]:.3f}", str(STATUS_NAMES[one.status[row]]),
+             f"{one.coverage.anchors[row]}", f"{one.kept_for[row]}", note]
+        )  # fmt: skip
+    objects = table(rows) if len(rows) > 1 else "  no objects"
+    return "\n".join(
+        [f"{one.name}, {width} x {height} as the network sees it", objects, "",
+         "Anchors by level", table(_level_rows(one))]
+    )  # fmt: skip
+
+
+def _level_rows(one: OneImage) -> list[list[str]]:
+    """Return a heading, one row per level, and their sum."""
+    names = (
+        "anchors", "inside", "positive", "kept_positive", "negative", "kept_negative", "ignored",
+    )  # fmt: skip
+    rows = [["level", "anchors", "inside", "positive", "kept", "negative", "kept", "ignore band"]]
+    for number, level in enumerate(one.levels):
+        rows.append([f"{number} (stride {level['stride']:g})", *(f"{level[n]:,}" for n in names)])
+    if len(one.levels) > 1:
+        rows.append(["all", *(f"{sum(level[n] for level in one.levels):,}" for n in names)])
+    return rows
+
+
+def save_portrait(one: OneImage, path: str) -> None:
+    """Draw the image with its objects and kept anchors, and the table of levels below.
+
+    Parameters
+    ----------
+    one : OneImage
+    path : str
+        Where to write; the ending says the format, which is PNG without one.
+    """
+    from matplotlib.figure import Figure
+    from matplotlib.lines import Line2D
+
+    from ..plot import COLORS, draw_anchors, draw_objects, draw_picture, plain, save
+
+    height, width = one.picture.shape[:2]
+    rows = _level_rows(one)
+    below = LINE * len(rows) + 0.75
+    picture = WIDTH * height / width
+    total = picture + below + 0.45
+    figure = Figure((WIDTH, total), dpi=DPI)
+    ax = figure.add_axes((0, below / total, 1, picture / total))
+    draw_picture(ax, one.picture)
+    draw_anchors(ax, one.negatives, "negative")
+    draw_anchors(ax, one.positives, "positive")
+    notes = _object_notes(one)
+    missing = [bool(note) for note in notes]
+    texts = [
+        f"{name} {iou:.2f}" + (", no anchor" if no else "")
+        for name, iou, no in zip(one.class_names, one.coverage.best_iou, missing)
+    ]
+    colors = [COLORS["never" if no else "object"] for no in missing]
+    draw_objects(ax, one.boxes, texts, colors, missing)
+    title = os.path.basename(one.name)
+    title = title if len(title) <= TITLE else f"{title[: TITLE - 3]}..."
+    ax.set_title(
+        f"{plain(title)}: {plural(len(one.boxes), 'object')} with best IoU, "
+        f"{len(one.positives)} positive and {len(one.negatives)} negative anchors kept",
+        fontsize=11,
+    )  # fmt: skip
+
+    handles = [
+        Line2D([], [], color=COLORS["object"], linewidth=2, label="object"),
+        Line2D([], [], color=COLORS["never"], linewidth=2, linestyle="--",
+               label="object without an anchor"),
+        Line2D([], [], color=COLORS["positive"], linewidth=2, label="kept positive"),
+        Line2D([], [], color=COLORS["negative"], linewidth=1, label="kept negative"),
+    ]  # fmt: skip
+    figure.legend(
+        handles=handles, loc="upper center", bbox_to_anchor=(0.5, (below - 0.05) / total), ncol=4,
+        fontsize=9, facecolor="#555555", labelcolor="white", framealpha=1,
+    )  # fmt: skip
+    figure.text(
+        0.5, (below - 0.6) / total, table(rows, indent=""), family="monospace", fontsize=9,
+        ha="center", va="top", linespacing=1.25,
+    )  # fmt: skip
+    save(figure, path, format=os.path.splitext(path)[1][1:] or "png")
