@@ -8,19 +8,24 @@ nearly all of them, are not written at all.
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
+import mxnet as mx
 import numpy as np
+from gluoncv.data import batchify as gluoncv_batchify
 
 from ..core.coder import CLS_IGNORE
 from ..core.feature_maps import FeatureMapSizes
 from ..core.lattice import level_slices
 from ..core.settings import RPNTargetWarning, whole_number
+from .attributes import FeatureMapSymbol, feature_map_symbols, on_access
 from .ndarray import SHARED, as_numpy, empty
 from .network import feature_map_sizes
 
 __all__ = ["FasterRCNNTrainBatchify", "MaskRCNNTrainBatchify"]
 
 LABEL_PADDING = -1
+LEAST_COLUMNS = 5  # of a label without any object: training scripts read box and class
 
 
 class FasterRCNNTrainBatchify:
@@ -44,11 +49,24 @@ class FasterRCNNTrainBatchify:
     Equal to ``gluoncv.data.batchify.FasterRCNNTrainBatchify`` 0.10.5.post0.
     """
 
+    NUM_ELEMENTS = 5
     _elements = ("img", "label", "cls_targets", "box_targets", "box_masks")
 
     def __init__(self, net, num_shards=1):
         self._num_shards = whole_number("num_shards", num_shards, least=1)
         self._feature_maps = feature_map_sizes(net)
+
+    @on_access
+    def _feat_sym(self) -> FeatureMapSymbol | list[FeatureMapSymbol]:
+        return feature_map_symbols(self._feature_maps)
+
+    @on_access
+    def _img_pad(self) -> Any:
+        return gluoncv_batchify.Pad(axis=(1, 2), num_shards=self._num_shards)
+
+    @on_access
+    def _label_pad(self) -> Any:
+        return gluoncv_batchify.Pad(pad_val=LABEL_PADDING, num_shards=self._num_shards)
 
     def __call__(self, data):
         """Batch samples.
@@ -63,8 +81,9 @@ class FasterRCNNTrainBatchify:
         -------
         img : NDArray of shape (b, 3, H, W), padded with 0
         label : NDArray of shape (b, M, 4+), padded with -1
-            With several shards, both are lists with an NDArray per shard. Where no image has a
-            box, the labels have one row of padding, since an NDArray cannot be empty.
+            With several shards, both are lists with an NDArray per shard. Where no image of a
+            shard has a box, its label is a row of padding, since an NDArray cannot be empty, of as
+            many columns as the labels of the other shards have, and at least 5.
         cls_targets, box_targets, box_masks : tuples of NDArray
             One per shard, of shape (b, N), (b, N, 4) and (b, N, 4), padded with -1, 0 and 0 to
             the feature maps of the padded image.
@@ -78,11 +97,13 @@ class FasterRCNNTrainBatchify:
             parts of other shapes.
         """
         shards = self._shards(data)
-        images, labels, targets = [], [], []
+        labels = [_check_labels([sample[1] for sample in shard]) for shard in shards]
+        widest = max(label.shape[1] for shard in labels for label in shard)
+        labels = [_pad_labels(shard, max(widest, LEAST_COLUMNS)) for shard in labels]
+        images, targets = [], []
         for shard in shards:
             columns = list(zip(*shard))
             images.append(_pad(columns[0]))
-            labels.append(_pad_labels(columns[1]))
             targets.append(_batch_targets(columns[2:5], images[-1].shape[2:], self._feature_maps))
         return (_unwrap(images), _unwrap(labels), *zip(*targets))
 
@@ -114,7 +135,18 @@ class MaskRCNNTrainBatchify(FasterRCNNTrainBatchify):
     list of one per shard) of shape (b, M, H, W), padded with 0.
     """
 
+    NUM_ELEMENTS = 6
     _elements = (*FasterRCNNTrainBatchify._elements, "masks")
+
+    @on_access
+    def _faster_batchify(self) -> FasterRCNNTrainBatchify:
+        faster = FasterRCNNTrainBatchify.__new__(FasterRCNNTrainBatchify)
+        faster._num_shards, faster._feature_maps = self._num_shards, self._feature_maps
+        return faster
+
+    @on_access
+    def _mask_pad(self) -> Any:
+        return gluoncv_batchify.Pad(axis=(0, 1, 2), num_shards=self._num_shards)
 
     def __call__(self, data):
         """Batch samples; see `FasterRCNNTrainBatchify`."""
@@ -139,18 +171,21 @@ def _pad(arrays):
     return batch
 
 
-def _pad_labels(labels):
-    """Stack labels (M, 4+), padded with rows of -1 to the largest M."""
+def _check_labels(labels: list) -> list[np.ndarray]:
+    """Return the labels (M, 4+) of a shard as arrays."""
     labels = [as_numpy(label) for label in labels]
     labels = [label.reshape(0, 4) if label.shape == (0,) else label for label in labels]
-    if any(label.ndim != 2 for label in labels):
-        shapes = [label.shape for label in labels]
+    shapes = [label.shape for label in labels]
+    if any(len(shape) != 2 for shape in shapes):
         raise ValueError(f"labels of a batch must have shape (M, 4+), but got {shapes}")
-    columns = {label.shape[1] for label in labels if len(label)}
-    if len(columns) > 1:
-        shapes = [label.shape for label in labels]
+    if len({columns for rows, columns in shapes if rows}) > 1:
         raise ValueError(f"labels of a batch must have equally many columns, but got {shapes}")
-    width = columns.pop() if columns else max(label.shape[1] for label in labels)
+    return labels
+
+
+def _pad_labels(labels: list[np.ndarray], width_without_objects: int) -> mx.nd.NDArray:
+    """Stack labels (M, 4+), padded with rows of -1 to the largest M."""
+    width = max((label.shape[1] for label in labels if len(label)), default=width_without_objects)
     most = max(1, *map(len, labels))  # an NDArray cannot be empty
     batch, out = empty((len(labels), most, width), labels[0].dtype, SHARED)
     for target, label in zip(out, labels):

@@ -18,7 +18,8 @@ SHARED = mx.Context("cpu_shared", 0)
 # A forked process must not collect shared memory it inherits in reference cycles, as in the pool
 # of a DataLoader left half read: it would count down MXNet's references, which both processes
 # share, and its parent fail with "count >= 0" when it frees the memory itself.
-os.register_at_fork(after_in_child=gc.freeze)
+if hasattr(os, "register_at_fork"):  # not on Windows, where no process is forked
+    os.register_at_fork(after_in_child=gc.freeze)
 
 
 class _Memory:

@@ -170,7 +170,31 @@ class TestEmpty:
         data = [transform(make_sample(90, 120)[0], []), transform(*make_sample(90, 120))]
         ours, _ = pairs("Faster", "c4_net")
         assert ours(data)[1].shape == (2, 5, 6)
-        assert ours(data[:1])[1].shape == (1, 1, 4)
+        assert ours(data[:1])[1].shape == (1, 1, 5)
+
+    @NETS
+    @EACH_KIND
+    @pytest.mark.parametrize("columns", [5, 6, 7])
+    @pytest.mark.parametrize("nothing", ["(0,)", "(0, 4)", "(0, 5)"])
+    @pytest.mark.parametrize("empty", [(0,), (1,), (0, 1), (0, 1, 2)])
+    def test_columns_of_shards_without_boxes(self, networks, pairs, kind, name, columns, nothing,
+                                             empty):  # fmt: skip
+        """As many as in the other shards, and at least 5: scripts read box and class."""
+        label = np.zeros(eval(nothing))
+        data = self.without_boxes(networks, kind, name, [0 if k in empty else 2 for k in range(3)])
+        for index, sample in enumerate(data):
+            label_of = label if index in empty else sample[1][:, [0, 1, 2, 3] + [4] * (columns - 4)]
+            data[index] = (sample[0], label_of, *sample[2:])
+        for num_shards in (1, 3):
+            labels = arrays_in(pairs(kind, name, num_shards)[0](data)[1])
+            expected = columns if len(empty) < 3 else 5
+            assert [part.shape[2] for part in labels] == [expected] * num_shards
+            for part, sample in zip(labels, data) if num_shards == 3 else ():
+                part = part.asnumpy()[0]
+                if len(sample[1]):
+                    np.testing.assert_array_equal(part, sample[1])
+                else:
+                    assert part.shape[0] == 1 and (part == -1).all()
 
 
 class TestGluonCV:
@@ -352,6 +376,22 @@ class TestAsAnObject:
     def test_neither_network_nor_symbols_are_kept(self, pairs, kind, name):
         held = vars(pairs(kind, name)[0]).values()
         assert not any(isinstance(value, (mx.gluon.Block, mx.sym.Symbol)) for value in held)
+
+    @NETS
+    @EACH_KIND
+    @pytest.mark.parametrize("num_shards", [1, 2])
+    def test_attributes_of_gluoncv(self, samples, pairs, kind, name, num_shards):
+        """GluonCV's own method, bound to ours, finds all it reads; none of it is pickled."""
+        ours, theirs = pairs(kind, name, num_shards)
+        ours = pickle.loads(pickle.dumps(ours))
+        before = pickle.dumps(ours)
+        data = samples(kind, name, 2)
+        batch = type(theirs).__call__(ours, data)
+        helpers.assert_same(batch, theirs(data))
+        assert ours.NUM_ELEMENTS == theirs.NUM_ELEMENTS
+        assert set(vars(theirs)) <= set(dir(ours))
+        assert len(pickle.dumps(ours)) < len(before) + 200
+        helpers.assert_same(pickle.loads(pickle.dumps(ours))(data), batch)
 
     def test_refusals_name_what_came(self, samples, pairs, networks):
         ours, _ = pairs("Faster", "c4_net", 3)

@@ -168,7 +168,7 @@ class TestNoBoxes:
             batchify_fn=MaskRCNNTrainBatchify(c4_net), **workers,
         )  # fmt: skip
         for _, labels, masks, (cls,), (box,), _ in loader:
-            assert labels.shape == (2, 1, 4) and masks.shape == (2, 1, 80, 107)
+            assert labels.shape == (2, 1, 5) and masks.shape == (2, 1, 80, 107)
             assert ((cls.asnumpy() == 0).sum(axis=1) == 20).all() and not box.asnumpy().any()
 
 

@@ -1,0 +1,78 @@
+"""Attributes that only classes which extend GluonCV's read; the classes of this package do not.
+
+GluonCV's methods read anchors, Symbols, padding functions and the like from their object. A class
+that repeats such a method, with a step of its own, finds them here as well.
+"""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any, Callable, Iterator
+
+from ..core.feature_maps import FeatureMapSizes
+
+__all__ = ["FeatureMapSymbol", "feature_map_symbols", "is_assigned", "on_access"]
+
+
+class on_access:
+    """Decorate a method: an attribute of its name, made when it is read first.
+
+    What is made is kept with the object, but does not travel in its pickles. Anything assigned to
+    the name, or defined for it in a subclass, takes its place.
+    """
+
+    def __init__(self, make: Callable[[Any], Any]):
+        self._make = make
+        self.__doc__ = make.__doc__
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        if instance is None:
+            return self
+        made = vars(instance).setdefault("_made_on_access", _Unpickled())
+        name = self._make.__name__
+        if name not in made:
+            made[name] = self._make(instance)
+        return made[name]
+
+
+class _Unpickled(dict):
+    """A dictionary that is empty in a pickle and in a copy."""
+
+    def __reduce__(self) -> tuple:
+        return _Unpickled, ()
+
+
+def is_assigned(instance: Any, name: str) -> bool:
+    """Tell whether an object has something else for a name than what `on_access` makes."""
+    return not isinstance(inspect.getattr_static(instance, name), on_access)
+
+
+class FeatureMapSymbol:
+    """Stands for the Symbol of a feature map where only its shape is asked for.
+
+    Unlike a Symbol it needs no network, and pickles at once.
+    """
+
+    def __init__(self, offset: int, stride: int):
+        self._sizes = FeatureMapSizes((offset,), (stride,))
+
+    def __iter__(self) -> Iterator[FeatureMapSymbol]:
+        """Yield the outputs, which is one, as a Symbol does."""
+        yield self
+
+    def infer_shape(
+        self, data: tuple[int, int, int, int]
+    ) -> tuple[list[tuple], list[tuple[int, int, int, int]], list[tuple]]:
+        """Return shapes for a batch of images (b, 3, height, width), as a Symbol does.
+
+        That of the feature map is (b, 0, rows, columns), since 0 is MXNet's word for a number that
+        is not known; those of the parameters are left out.
+        """
+        batch, _, height, width = data
+        return [data], [(batch, 0, *self._sizes.shapes(height, width)[0])], []
+
+
+def feature_map_symbols(sizes: FeatureMapSizes) -> FeatureMapSymbol | list[FeatureMapSymbol]:
+    """Return what GluonCV gets from ``net.features``: one Symbol, or a list with one per level."""
+    symbols = [FeatureMapSymbol(*level) for level in zip(sizes.offsets, sizes.strides)]
+    return symbols if len(symbols) > 1 else symbols[0]
