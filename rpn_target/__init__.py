@@ -3,7 +3,7 @@
 The rooms, each of which knows only those above it:
 
 * `core`: anchors, matcher, sampler, box coder; NumPy only;
-* `gluon`: GluonCV's names and calls: Blocks, transforms, batchify;
+* `gluon`: GluonCV's names and calls: Blocks, transforms, batchify, COCO data sets;
 * `loader` (reproducible batches), `swap` (our classes in GluonCV's places), `plot`;
 * `report`: what a network's anchors learn from a data set;
 * `cli` and `benchmark`: the command ``rpn-target``.
@@ -22,6 +22,7 @@ require_distutils()
 from .core.settings import RPNTargetWarning  # noqa: E402
 from .gluon.batchify import FasterRCNNTrainBatchify, MaskRCNNTrainBatchify  # noqa: E402
 from .gluon.blocks import RPNTargetGenerator, RPNTargetSampler  # noqa: E402
+from .gluon.datasets import COCODetection, COCOInstance  # noqa: E402
 from .gluon.mask_transform import MaskRCNNTrainTransform  # noqa: E402
 from .gluon.network import AnchorLattice  # noqa: E402
 from .gluon.transforms import FasterRCNNTrainTransform  # noqa: E402
@@ -31,6 +32,8 @@ from .swap.install import install, uninstall  # noqa: E402
 
 __all__ = [
     "AnchorLattice",
+    "COCODetection",
+    "COCOInstance",
     "FasterRCNNTrainBatchify",
     "FasterRCNNTrainTransform",
     "MaskRCNNTrainBatchify",
