@@ -9,7 +9,9 @@ import warnings
 from pathlib import Path
 
 from ..core.settings import LOW_QUALITY_MATCHES, TargetSettings
-from ..report.anchor_scheme import BASE_SIZE, AnchorScheme, Recipe, recipe_of
+from ..report.anchor_scheme import BASE_SIZE, AnchorScheme, Recipe
+from ..report.datasets import COCOSource, LstSource, RecordSource, VOCSource
+from ..report.source import Source
 from .main import CommandError
 
 __all__ = [
@@ -91,16 +93,12 @@ def check_dataset_arguments(arguments: argparse.Namespace) -> None:
 PHOTOS = "examples/photos"
 
 
-def open_dataset(arguments: argparse.Namespace):
+def open_dataset(arguments: argparse.Namespace) -> Source:
     """Open a dataset.
-
-    Returns
-    -------
-    rpn_target.report.source.Source
 
     Raises
     ------
-    CommandError
+    CommandError, ReportError
         If it is not where it should be, cannot be read, or has no image, or if an argument is
         for other datasets.
     """
@@ -108,50 +106,27 @@ def open_dataset(arguments: argparse.Namespace):
     classes = None
     if arguments.classes is not None:
         classes = [name.strip().lower() for name in arguments.classes.split(",") if name.strip()]
-    kind = arguments.dataset
-    try:
-        source = _OPEN[kind](arguments, classes)
-    except _UNREADABLE as error:
-        lines = str(error).splitlines() or [""]
-        # MXNet puts a stack trace first and the message last.
-        message = " ".join(lines[-1 if isinstance(error, RuntimeError) else 0].split())
-        where = f" {arguments.root}" if arguments.root else ""
-        raise CommandError(
-            f"GluonCV cannot read the {kind} dataset{where}: {type(error).__name__}: {message}"
-        ) from error
+    source = _OPEN[arguments.dataset](arguments, classes)
     if not len(source):
         raise CommandError(f"the dataset {source.title} has no image with an object")
     return source
 
 
-_UNREADABLE = (
-    ArithmeticError, AssertionError, AttributeError, LookupError, OSError, RuntimeError, TypeError,
-    ValueError,
-)  # fmt: skip
-"""What GluonCV's datasets raise where the files are not as they expect; MXNetError included."""
-
-
-def _open_voc(arguments, classes):
+def _open_voc(arguments: argparse.Namespace, classes: list[str] | None) -> Source:
     root = _folder(arguments.root, "~/.mxnet/datasets/voc")
     splits = [_voc_split(root, name) for name in arguments.split or _voc_splits(root)]
-    return _voc(f"voc, {root}", root, splits, classes)
+    return VOCSource(f"voc, {root}", str(root), splits, classes)
 
 
-def _open_photos(arguments, classes):
+def _open_photos(arguments: argparse.Namespace, classes: list[str] | None) -> Source:
     checkout = Path(__file__).resolve().parents[2]
     for folder in (checkout, Path.cwd()):
         if (folder / PHOTOS / "ImageSets").is_dir():
-            return _voc("photos", folder / PHOTOS, [("", "trainval")], classes)
+            return VOCSource("photos", str(folder / PHOTOS), [("", "trainval")], classes)
     raise CommandError(
         f"the photos are not part of the installed package; run this in a checkout of the project, "
         f"where {PHOTOS} is"
     )
-
-
-def _voc(title: str, root: Path, splits, classes):
-    from ..report.datasets import VOCSource
-
-    return VOCSource(title, str(root), splits, classes)
 
 
 def _voc_splits(root: Path) -> list[str]:
@@ -167,19 +142,18 @@ def _voc_splits(root: Path) -> list[str]:
     return [f"{name}/trainval" for name in found]
 
 
-def _voc_split(root: Path, split: str):
+def _voc_split(root: Path, split: str) -> tuple[int | str, str]:
     """Return GluonCV's (year or subfolder, name) for a split such as 2007/trainval."""
     folder, _, name = split.rpartition("/")
-    if folder.isdigit():
-        folder = int(folder)
-    path = root / (f"VOC{folder}" if isinstance(folder, int) else folder)
+    is_year = folder.isdigit()
+    path = root / (f"VOC{int(folder)}" if is_year else folder)
     path = path / "ImageSets" / "Main" / f"{name}.txt"
     if not path.is_file():
         raise CommandError(f"--split {split}: no such file: {path}")
-    return folder, name
+    return int(folder) if is_year else folder, name
 
 
-def _open_coco(arguments, classes):
+def _open_coco(arguments: argparse.Namespace, classes: list[str] | None) -> Source:
     root = _folder(arguments.root, "~/.mxnet/datasets/coco")
     if importlib.util.find_spec("pycocotools") is None:  # GluonCV would install it by itself
         raise CommandError("COCO datasets need pycocotools; run: pip install pycocotools")
@@ -192,38 +166,32 @@ def _open_coco(arguments, classes):
         if not path.is_file():
             known = f"; there are: {', '.join(found)}" if found else ""
             raise CommandError(f"--split {split}: no such file: {path}{known}")
-    from ..report.datasets import COCOSource
-
     return COCOSource(f"coco, {root}", str(root), splits)
 
 
-def _open_lst(arguments, classes):
+def _open_lst(arguments: argparse.Namespace, classes: list[str] | None) -> Source:
     path = _file(arguments.root, ".lst")
-    from ..report.datasets import LstSource
-
     image_root = arguments.image_root or str(path.parent)
     if not Path(image_root).is_dir():
         raise CommandError(f"--image-root: no such folder: {image_root}")
     return LstSource(f"lst, {path}", str(path), image_root, arguments.absolute, classes)
 
 
-def _open_rec(arguments, classes):
+def _open_rec(arguments: argparse.Namespace, classes: list[str] | None) -> Source:
     path = _file(arguments.root, ".rec")
     if not path.with_suffix(".idx").is_file():
         raise CommandError(f"--root: {path} needs its index {path.with_suffix('.idx')}")
-    from ..report.datasets import RecordSource
-
     return RecordSource(f"rec, {path}", str(path), arguments.absolute, classes)
 
 
-def _folder(root, default: str) -> Path:
+def _folder(root: str | None, default: str) -> Path:
     path = Path(root or default).expanduser()
     if not path.is_dir():
         raise CommandError(f"--root: no such folder: {path}")
     return path
 
 
-def _file(root, suffix: str) -> Path:
+def _file(root: str | None, suffix: str) -> Path:
     if root is None:
         raise CommandError(f"--root must be given: the {suffix} file")
     path = Path(root).expanduser()
@@ -296,7 +264,7 @@ def _whole(text: str) -> int:
     return value
 
 
-def _numbers(text: str) -> tuple:
+def _numbers(text: str) -> tuple[float, ...]:
     return tuple(_number(part) for part in text.split(","))
 
 
@@ -321,13 +289,12 @@ def open_scheme(arguments: argparse.Namespace) -> AnchorScheme:
         recipe = _recipe(*(getattr(arguments, name) for name in names))
         title = "as given" if given else "those of GluonCV's networks with one feature map"
         max_size = arguments.max_size or MAX_SIZE
-        try:
-            return AnchorScheme.of_recipe(title, recipe, short or SHORT, max_size)
-        except ValueError as error:
+        if not recipe.is_valid():
             raise CommandError(
                 f"anchors must be at least a pixel wide and high, but {recipe.arguments()} makes "
                 "smaller ones"
-            ) from error
+            )
+        return AnchorScheme.of_recipe(title, recipe, short or SHORT, max_size)
     if given:
         raise CommandError(
             f"--network {arguments.network} has anchors of its own; leave out "
@@ -336,8 +303,13 @@ def open_scheme(arguments: argparse.Namespace) -> AnchorScheme:
     return _of_network(arguments.network, short, arguments.max_size)
 
 
-def _recipe(strides, scales, ratios, base_size) -> Recipe:
-    strides = tuple(strides or STRIDES)
+def _recipe(
+    strides: list[int] | None,
+    scales: list[tuple[float, ...]] | None,
+    ratios: list[tuple[float, ...]] | None,
+    base_size: float | None,
+) -> Recipe:
+    strides = strides or list(STRIDES)
     scales = scales or [(scale,) for scale in SCALES]
     if len(strides) == 1:
         scales = [sum(scales, ())]
@@ -348,14 +320,12 @@ def _recipe(strides, scales, ratios, base_size) -> Recipe:
         )
     elif len({len(level) for level in scales}) != 1:
         raise CommandError("--scales must be as many for every level, as GluonCV's networks want")
-    ratios = sum(ratios, ()) if ratios else RATIOS
-    return Recipe(strides, base_size or BASE_SIZE, tuple(scales), ratios)
+    joined = sum(ratios, ()) if ratios else RATIOS
+    return Recipe(tuple(strides), base_size or BASE_SIZE, tuple(scales), joined)
 
 
-def _of_network(name: str, short, max_size) -> AnchorScheme:
+def _of_network(name: str, short: tuple[int, ...] | None, max_size: int | None) -> AnchorScheme:
     from gluoncv.model_zoo import get_model, get_model_list
-
-    from ..gluon.network import anchor_levels, feature_map_sizes
 
     models = [model for model in get_model_list() if "rcnn" in model]
     known = [model for model in models if not model.startswith("custom_")]
@@ -378,13 +348,7 @@ def _of_network(name: str, short, max_size) -> AnchorScheme:
             net = get_model(name, pretrained=False, pretrained_base=False, **classes)
     except (ImportError, LookupError, TypeError, ValueError) as error:
         raise CommandError(f"GluonCV cannot build {name}: {error}") from error
-    levels = anchor_levels(net, not hasattr(net.rpn.anchor_generator, "anchors"))
-    if short is None:
-        short = net.short if isinstance(net.short, (tuple, list)) else (net.short,)
-    return AnchorScheme(
-        f"those of {name}", levels, feature_map_sizes(net), short, max_size or net.max_size,
-        recipe_of(levels),
-    )  # fmt: skip
+    return AnchorScheme.of_network(f"those of {name}", net, short, max_size)
 
 
 DEFAULTS = TargetSettings()
@@ -429,7 +393,7 @@ def settings_of(arguments: argparse.Namespace) -> TargetSettings:
         raise CommandError(str(error)) from error
 
 
-def open_output(path) -> None:
+def open_output(path: str | None) -> None:
     """Make sure that an output file can be written, before the work begins.
 
     Raises

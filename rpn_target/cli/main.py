@@ -10,6 +10,7 @@ import sys
 from typing import Sequence
 
 from .. import __version__
+from ..report import ReportError
 
 __all__ = ["main"]
 
@@ -69,6 +70,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Whoever reads the output has enough of it, as `head` does.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
-    except CommandError as error:
+    except (CommandError, ReportError) as error:
         print(f"rpn-target {arguments.command}: {error}", file=sys.stderr)
         return 2

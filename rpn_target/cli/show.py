@@ -63,7 +63,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Draw an image."""
-    from ..report.one_image import FileSource, look_at, portrait_text, save_portrait
+    from ..report.datasets import FileSource
+    from ..report.one_image import look_at, portrait_text, save_portrait
     from ..report.source import BrokenItem
     from ..report.workers import Job
 

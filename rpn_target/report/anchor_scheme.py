@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import random
-from typing import NamedTuple, Sequence
+from typing import Any, NamedTuple, Sequence
 
 import numpy as np
 
 from ..core.feature_maps import FeatureMapSizes
 from ..core.lattice import AnchorLattice, Level, base_boxes
+from ..gluon.network import anchor_levels, feature_map_sizes
 
 __all__ = ["BASE_SIZE", "AnchorScheme", "Recipe", "recipe_of", "resized_size"]
 
@@ -30,7 +31,15 @@ class AnchorScheme:
         Where the levels come from, if known.
     """
 
-    def __init__(self, title, levels, feature_maps, short, max_size, recipe=None):
+    def __init__(
+        self,
+        title: str,
+        levels: Sequence[Level],
+        feature_maps: FeatureMapSizes,
+        short: Sequence[int],
+        max_size: int,
+        recipe: Recipe | None = None,
+    ) -> None:
         self.title = title
         self.levels = list(levels)
         self.feature_maps = feature_maps
@@ -39,10 +48,23 @@ class AnchorScheme:
         self.recipe = recipe
 
     @classmethod
-    def of_recipe(cls, title: str, recipe: Recipe, short, max_size) -> AnchorScheme:
+    def of_recipe(
+        cls, title: str, recipe: Recipe, short: Sequence[int], max_size: int
+    ) -> AnchorScheme:
         """Return the scheme of a recipe, with ``ceil(side / stride)`` cells per side."""
         maps = FeatureMapSizes(tuple(stride - 1 for stride in recipe.strides), recipe.strides)
         return cls(title, recipe.levels(), maps, short, max_size, recipe)
+
+    @classmethod
+    def of_network(
+        cls, title: str, net: Any, short: Sequence[int] | None = None, max_size: int | None = None
+    ) -> AnchorScheme:
+        """Return the scheme of a GluonCV network, with sizes of its own where none are given."""
+        levels = anchor_levels(net, not hasattr(net.rpn.anchor_generator, "anchors"))
+        if short is None:
+            short = net.short if isinstance(net.short, (tuple, list)) else (net.short,)
+        sizes = feature_map_sizes(net)
+        return cls(title, levels, sizes, short, max_size or net.max_size, recipe_of(levels))
 
     def with_recipe(self, recipe: Recipe) -> AnchorScheme:
         """Return the same scheme with other anchors."""
@@ -79,19 +101,27 @@ PLAIN_RATIOS = np.unique([k / 20 for k in range(1, 101)] + [1 / k for k in range
 class Recipe(NamedTuple):
     """What GluonCV's networks take to make their anchors."""
 
-    strides: tuple
+    strides: tuple[int, ...]
     base_size: float
-    scales: tuple
+    scales: tuple[tuple[float, ...], ...]
     """One tuple of scales per level."""
-    ratios: tuple
+    ratios: tuple[float, ...]
     """Height over width, the same at every level."""
 
     def levels(self) -> list[Level]:
         """Return the lattice of every level."""
+        return [Level(base, stride) for base, stride in zip(self._base_boxes(), self.strides)]
+
+    def _base_boxes(self) -> list[np.ndarray]:
         return [
-            Level(base_boxes(stride, self.base_size, self.ratios, scales), stride)
+            base_boxes(stride, self.base_size, self.ratios, scales)
             for stride, scales in zip(self.strides, self.scales)
         ]
+
+    def is_valid(self) -> bool:
+        """Tell whether all anchors are at least a pixel wide and high."""
+        boxes = np.concatenate(self._base_boxes())
+        return bool(np.isfinite(boxes).all() and (boxes[:, 2:] >= boxes[:, :2]).all())
 
     def options(self) -> list[str]:
         """Return the recipe as command-line options with their values."""
@@ -123,7 +153,8 @@ class Recipe(NamedTuple):
 
 def recipe_of(levels: Sequence[Level]) -> Recipe | None:
     """Return a recipe that makes exactly these anchors, or None if none is found."""
-    scales, ratios = [], None
+    scales: list[tuple[float, ...]] = []
+    ratios: tuple[Any, ...] = ()
     for level in levels:
         sides = level.base[:, 2:] - level.base[:, :2] + 1
         shapes = sides[:, 1] / sides[:, 0]
@@ -132,7 +163,7 @@ def recipe_of(levels: Sequence[Level]) -> Recipe | None:
         if len(sides) % count:
             return None
         found = tuple(_plain_ratio(level.stride, side) for side in sides[::count])
-        if None in found or (ratios is not None and found != ratios):
+        if None in found or (ratios and found != ratios):
             return None
         ratios = found
         width = np.round(np.sqrt(level.stride**2 / ratios[0]))
@@ -154,11 +185,11 @@ def _plain_ratio(stride: float, side: np.ndarray) -> float | None:
     fits = np.flatnonzero(np.abs(heights * side[0] / (widths * side[1]) - 1) < 1e-6)
     if not len(fits):
         return None
-    digits = [len(f"{PLAIN_RATIOS[place]:g}") for place in fits]
+    digits = [len(f"{PLAIN_RATIOS[number]:g}") for number in fits]
     return float(PLAIN_RATIOS[fits[int(np.argmin(digits))]])
 
 
-def plain(value: float):
+def plain(value: float) -> Any:
     """Return a number rounded to 6 digits, without a fraction where it has none."""
     value = round(value, 6)
     return int(value) if value == int(value) else value

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import tempfile
+from typing import Any, Callable, Iterator, Sequence
 
 import mxnet as mx
 import numpy as np
@@ -13,18 +14,63 @@ from gluoncv.data import COCODetection, LstDetection, RecordFileDetection, VOCDe
 from gluoncv.data.recordio.detection import _transform_label as read_label
 from mxnet import recordio
 
-from .source import BrokenItem, ImageLabel, Source, header_size
+from . import ReportError
+from .source import EXPECTED, BrokenItem, ImageLabel, Source, attempt, header_size, one_line
 
-__all__ = ["COCOSource", "LstSource", "RecordSource", "VOCSource"]
+__all__ = ["COCOSource", "FileSource", "LstSource", "RecordSource", "VOCSource"]
+
+
+def _made(what: str, make: Callable[..., Any], *arguments: Any, **keywords: Any) -> Any:
+    """Return what GluonCV makes of files, or say on one line why it cannot."""
+    try:
+        return make(*arguments, **keywords)
+    except EXPECTED as error:
+        raise ReportError(f"GluonCV cannot read the {what}: {one_line(error)}") from error
+
+
+def _decoded(path: str) -> np.ndarray:
+    return attempt(lambda: mx.image.imread(path, 1).asnumpy())
+
+
+class FileSource(Source):
+    """A dataset of one image, with boxes given.
+
+    Parameters
+    ----------
+    path : str
+        The image.
+    boxes : sequence of M sequences of 4 floats
+        Corner boxes in pixels.
+    """
+
+    def __init__(self, path: str, boxes: Sequence[Sequence[float]]) -> None:
+        super().__init__(path)
+        self._boxes = np.reshape(np.asarray(boxes, np.float64), (-1, 4))
+
+    def __len__(self) -> int:
+        return 1
+
+    def name(self, index: int) -> str:
+        """Return what to call an image."""
+        return self.title
+
+    def read(self, index: int) -> ImageLabel:
+        """Return the label of an image."""
+        names = [f"box {number}" for number in range(1, len(self._boxes) + 1)]
+        return ImageLabel(*header_size(self.title), self._boxes, names)
+
+    def image(self, index: int) -> np.ndarray:
+        """Return an image."""
+        return _decoded(self.title)
 
 
 class _AnyName:
     """A collection of class names that every name is in."""
 
-    def __contains__(self, name) -> bool:
+    def __contains__(self, name: str) -> bool:
         return True
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(())
 
     def __len__(self) -> int:
@@ -42,14 +88,14 @@ class _Numbers(dict):
 class _VOCDetection(VOCDetection):
     """GluonCV's dataset, which accepts any class name and says which boxes it leaves out."""
 
-    names = _AnyName()
-    valid = ()
+    names: Any = _AnyName()
+    valid: list[bool]
 
     @property
-    def classes(self):
+    def classes(self) -> Any:
         return self.names
 
-    def _validate_label(self, *box) -> None:
+    def _validate_label(self, *box: float) -> None:
         # GluonCV logs a warning per invalid box, which would tear up a progress bar.
         try:
             super()._validate_label(*box)
@@ -74,9 +120,17 @@ class VOCSource(Source):
         Objects of other classes are left out, as GluonCV does; by default there are none.
     """
 
-    def __init__(self, title: str, root: str, splits, classes=None):
+    def __init__(
+        self,
+        title: str,
+        root: str,
+        splits: Sequence[tuple[int | str, str]],
+        classes: Sequence[str] | None = None,
+    ) -> None:
         super().__init__(title)
-        self._dataset = _VOCDetection(root=root, splits=splits, preload_label=False)
+        self._dataset = _made(
+            f"voc dataset {root}", _VOCDetection, root, splits, preload_label=False
+        )
         self._dataset.index_map = _Numbers()
         if classes is not None:
             self._dataset.names = tuple(classes)
@@ -91,10 +145,11 @@ class VOCSource(Source):
     def _path(self, index: int) -> str:
         return self._dataset._image_path.format(*self._dataset._items[index])
 
-    def _read(self, index: int) -> ImageLabel:
+    def read(self, index: int) -> ImageLabel:
+        """Return the label of an image."""
         dataset = self._dataset
         dataset.valid = []
-        rows = np.reshape(dataset._load_label(index), (-1, 6))
+        rows = np.reshape(attempt(dataset._load_label, index), (-1, 6))
         valid = np.asarray(dataset.valid, bool)
         names = list(dataset.index_map)
         # The dataset remembers every image's size; we need not.
@@ -109,51 +164,50 @@ class VOCSource(Source):
             size_differs=tuple(in_annotation) != size,
         )
 
-    def _decode(self, index: int):
-        return mx.image.imread(self._path(index), 1)
+    def image(self, index: int) -> np.ndarray:
+        """Return an image."""
+        return _decoded(self._path(index))
 
 
 class _COCODetection(COCODetection):
     """GluonCV's dataset, for any categories and with broken entries set aside."""
 
-    def _load_jsons(self):
-        self.entries = []  # one per image of the dataset: path and (width, height)
-        self.broken = []  # of those it cannot read: path and reason
-        self._path = None
+    def _load_jsons(self) -> Any:
+        # One per image of the dataset: path and (width, height).
+        self.entries: list[tuple[str, tuple[int, int]]] = []
+        self.broken: list[tuple[str, str]] = []  # of those it cannot read: path and reason
         return super()._load_jsons()
 
     @property
-    def classes(self):
+    def classes(self) -> list[str]:
         if not getattr(self, "_coco", None):  # asked for before the files are read
             return []
-        return [
-            category["name"] for category in self._coco[-1].loadCats(self._coco[-1].getCatIds())
-        ]
+        coco = self._coco[-1]
+        return [category["name"] for category in coco.loadCats(coco.getCatIds())]
 
-    def _parse_image_path(self, entry):
+    def _parse_image_path(self, entry: dict[str, Any]) -> str:
         try:
-            self._path = super()._parse_image_path(entry)
-        except (KeyError, ValueError):  # GluonCV wants a "coco_url" that ends in folder/file
+            self._path = attempt(super()._parse_image_path, entry)
+        except BrokenItem:  # GluonCV wants a "coco_url" that ends in folder/file
             name = entry.get("file_name", f"image {entry.get('id')}")
             self._path = os.path.join(self._root, name)
             self._reason = "its entry has no usable coco_url, from which GluonCV takes the path"
             return os.devnull
         # GluonCV gives up on the whole dataset if a file is missing; the null device never is.
-        self._reason = None
+        self._reason = ""
         return self._path if os.path.exists(self._path) else os.devnull
 
-    def _check_load_bbox(self, coco, entry):
-        label, reason = [], self._reason
-        if reason is None:
+    def _check_load_bbox(self, coco: Any, entry: dict[str, Any]) -> Any:
+        label, size = [], (entry.get("width"), entry.get("height"))
+        if not self._reason and not all(isinstance(side, int) and side > 0 for side in size):
+            self._reason = f"GluonCV cannot read its annotation (width and height are {size})"
+        if not self._reason:
             try:
-                label = super()._check_load_bbox(coco, entry)
-                size = (int(entry["width"]), int(entry["height"]))
-                size[0] / size[1]  # GluonCV divides them
-            except (ArithmeticError, LookupError, TypeError, ValueError) as error:
-                label = []
-                reason = f"GluonCV cannot read its annotation ({type(error).__name__}: {error})"
-        if reason is not None:
-            self.broken.append((self._path, reason))
+                label = attempt(super()._check_load_bbox, coco, entry)
+            except BrokenItem as error:
+                self._reason = f"GluonCV cannot read its annotation ({error})"
+        if self._reason:
+            self.broken.append((self._path, self._reason))
         elif label:
             self.entries.append((self._path, size))
         return label
@@ -175,34 +229,38 @@ class COCOSource(Source):
         Names of the files in ``annotations``, without ``.json``.
     """
 
-    def __init__(self, title: str, root: str, splits):
+    def __init__(self, title: str, root: str, splits: Sequence[str]) -> None:
         super().__init__(title)
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
-            self._dataset = _COCODetection(root=root, splits=tuple(splits), use_crowd=False)
-        self._names = self._dataset.classes
-        self._dataset._coco = []  # the parsed JSON, far larger than the labels
+            dataset = _made(
+                f"coco dataset {root}", _COCODetection, root, tuple(splits), use_crowd=False
+            )
+        self._names = dataset.classes
         self._root = root
-        self._entries = self._dataset.entries
+        self._labels = dataset._labels  # without the parsed JSON, which is far larger
+        self._entries = dataset.entries
+        self._broken = dataset.broken
 
     def __len__(self) -> int:
-        return len(self._entries) + len(self._dataset.broken)
+        return len(self._entries) + len(self._broken)
 
     def name(self, index: int) -> str:
         """Return what to call an image."""
         return os.path.relpath(self._at(index)[0], self._root)
 
-    def _at(self, index: int):
+    def _at(self, index: int) -> tuple[str, Any]:
         """Return the path of an image, and its size or what is wrong with it."""
         if index < len(self._entries):
             return self._entries[index]
-        return self._dataset.broken[index - len(self._entries)]
+        return self._broken[index - len(self._entries)]
 
-    def _read(self, index: int) -> ImageLabel:
+    def read(self, index: int) -> ImageLabel:
+        """Return the label of an image."""
         path, in_annotation = self._at(index)
         if isinstance(in_annotation, str):
             raise BrokenItem(in_annotation)
         size = header_size(path)
-        rows = np.asarray(self._dataset._labels[index], np.float64)
+        rows = np.asarray(self._labels[index], np.float64)
         return ImageLabel(
             *size,
             boxes=rows[:, :4],
@@ -210,14 +268,15 @@ class COCOSource(Source):
             size_differs=in_annotation != size,
         )
 
-    def _decode(self, index: int):
-        return mx.image.imread(self._at(index)[0], 1)
+    def image(self, index: int) -> np.ndarray:
+        """Return an image."""
+        return _decoded(self._at(index)[0])
 
 
 class _ListedSource(Source):
-    """What the two have in common: the format of the label."""
+    """What LST and RecordIO files have in common: the format of the label."""
 
-    def __init__(self, title: str, absolute: bool, classes=None):
+    def __init__(self, title: str, absolute: bool, classes: Sequence[str] | None = None) -> None:
         super().__init__(title)
         self._absolute = absolute
         self._classes = classes
@@ -227,11 +286,13 @@ class _ListedSource(Source):
             return self._classes[int(number)]
         return f"class {number:g}"
 
-    def _label(self, label, size) -> ImageLabel:
+    def _label(self, label: Any, size: tuple[int, int]) -> ImageLabel:
         width, height = size
-        rows = read_label(label) if self._absolute else read_label(label, height, width)
-        names = [self._class_name(number) for number in rows[:, 4]]
-        return ImageLabel(width, height, rows[:, :4], names)
+        sides = () if self._absolute else (height, width)
+        rows = attempt(read_label, label, *sides)
+        return ImageLabel(
+            width, height, rows[:, :4], [self._class_name(number) for number in rows[:, 4]]
+        )
 
 
 class LstSource(_ListedSource):
@@ -251,14 +312,21 @@ class LstSource(_ListedSource):
         Class names, by number.
     """
 
-    def __init__(self, title: str, path: str, image_root: str, absolute=False, classes=None):
+    def __init__(
+        self,
+        title: str,
+        path: str,
+        image_root: str,
+        absolute: bool = False,
+        classes: Sequence[str] | None = None,
+    ) -> None:
         super().__init__(title, absolute, classes)
         self._root = image_root
-        self._broken = []
+        self._broken: list[tuple[str, str]] = []
         try:
-            self._dataset = LstDetection(path, root=image_root)
-        except ValueError:  # one line is enough for GluonCV to refuse the file
-            self._dataset = self._without_broken_lines(path)
+            self._dataset = _made(f"lst dataset {path}", LstDetection, path, image_root)
+        except ReportError:  # one line is enough for GluonCV to refuse the file
+            self._dataset = _made(f"lst dataset {path}", self._without_broken_lines, path)
 
     def _without_broken_lines(self, path: str) -> LstDetection:
         """Read the lines that are numbers and a path; keep the names of the others."""
@@ -283,13 +351,15 @@ class LstSource(_ListedSource):
             return os.path.relpath(self._dataset._items[index], self._root or ".")
         return self._broken[index - len(self._dataset)][0]
 
-    def _read(self, index: int) -> ImageLabel:
+    def read(self, index: int) -> ImageLabel:
+        """Return the label of an image."""
         if index >= len(self._dataset):
             raise BrokenItem(self._broken[index - len(self._dataset)][1])
         return self._label(self._dataset._labels[index], header_size(self._dataset._items[index]))
 
-    def _decode(self, index: int):
-        return mx.image.imread(self._dataset._items[index], 1)
+    def image(self, index: int) -> np.ndarray:
+        """Return an image."""
+        return _decoded(self._dataset._items[index])
 
 
 class RecordSource(_ListedSource):
@@ -303,9 +373,15 @@ class RecordSource(_ListedSource):
         The ``.rec`` file; its ``.idx`` file must lie beside it.
     """
 
-    def __init__(self, title: str, path: str, absolute=False, classes=None):
+    def __init__(
+        self,
+        title: str,
+        path: str,
+        absolute: bool = False,
+        classes: Sequence[str] | None = None,
+    ) -> None:
         super().__init__(title, absolute, classes)
-        self._dataset = RecordFileDetection(path)
+        self._dataset = _made(f"rec dataset {path}", RecordFileDetection, path)
 
     def __len__(self) -> int:
         return len(self._dataset)
@@ -314,24 +390,27 @@ class RecordSource(_ListedSource):
         """Return what to call an image."""
         return f"record {self._dataset._record.keys[index]}"
 
-    def _unpack(self, index: int):
+    def _unpack(self, index: int) -> Any:
         record = self._dataset._record
         try:
-            content = record.read_idx(record.keys[index])
-        except mx.MXNetError:
+            content = attempt(record.read_idx, record.keys[index])
+        except BrokenItem:
             _reopen(record)
             raise
         if content is None:
             _reopen(record)
-            raise BrokenItem("the file ends before the place that the index gives")
-        return recordio.unpack(content)
+            raise BrokenItem("the file ends before the position that the index gives")
+        return attempt(recordio.unpack, content)
 
-    def _read(self, index: int) -> ImageLabel:
+    def read(self, index: int) -> ImageLabel:
+        """Return the label of an image."""
         header, image = self._unpack(index)
         return self._label(header.label, header_size(io.BytesIO(image)))
 
-    def _decode(self, index: int):
-        return mx.image.imdecode(self._unpack(index)[1], 1)
+    def image(self, index: int) -> np.ndarray:
+        """Return an image."""
+        image = self._unpack(index)[1]
+        return attempt(lambda: mx.image.imdecode(image, 1).asnumpy())
 
 
 def _reopen(record: recordio.MXIndexedRecordIO) -> None:

@@ -14,43 +14,12 @@ from ..core.matcher import assign
 from ..core.sampler import Sample, sample
 from .coverage import NEVER, STATUS_NAMES, ImageCoverage, cover, status
 from .results import plural
-from .source import ImageLabel, Source, header_size
 from .text import table
 from .workers import Job, network_boxes
 
-__all__ = ["FileSource", "OneImage", "look_at", "portrait_text", "save_portrait"]
+__all__ = ["OneImage", "look_at", "portrait_text", "save_portrait"]
 
 BILINEAR = 1  # MXNet's number for the interpolation, as in the train transforms
-
-
-class FileSource(Source):
-    """A dataset of one image, with boxes given.
-
-    Parameters
-    ----------
-    path : str
-        The image.
-    boxes : sequence of M sequences of 4 floats
-        Corner boxes in pixels.
-    """
-
-    def __init__(self, path: str, boxes):
-        super().__init__(path)
-        self._boxes = np.reshape(np.asarray(boxes, np.float64), (-1, 4))
-
-    def __len__(self) -> int:
-        return 1
-
-    def name(self, index: int) -> str:
-        """Return what to call an image."""
-        return self.title
-
-    def _read(self, index: int) -> ImageLabel:
-        names = [f"box {number}" for number in range(1, len(self._boxes) + 1)]
-        return ImageLabel(*header_size(self.title), self._boxes, names)
-
-    def _decode(self, index: int):
-        return mx.image.imread(self.title, 1)
 
 
 class OneImage(NamedTuple):

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import abc
 import struct
-from typing import NamedTuple
+from typing import Any, Callable, NamedTuple
 
 import mxnet as mx
 import numpy as np
 from PIL import Image
 
-__all__ = ["BrokenItem", "ImageLabel", "Source", "header_size"]
+__all__ = ["BrokenItem", "ImageLabel", "Source", "attempt", "header_size", "one_line"]
 
 
 class BrokenItem(Exception):
@@ -24,7 +24,7 @@ class ImageLabel(NamedTuple):
     height: int
     boxes: np.ndarray
     """(M, 4) float64, corner boxes in pixels, as GluonCV's dataset returns them."""
-    names: list
+    names: list[str]
     """Class name of each box."""
     left_out: int = 0
     """Objects of the annotation that GluonCV's dataset leaves out as invalid."""
@@ -33,9 +33,15 @@ class ImageLabel(NamedTuple):
 
 
 class Source(abc.ABC):
-    """A dataset."""
+    """A dataset.
 
-    def __init__(self, title: str):
+    Parameters
+    ----------
+    title : str
+        What to call it.
+    """
+
+    def __init__(self, title: str) -> None:
         self.title = title
 
     @abc.abstractmethod
@@ -47,13 +53,6 @@ class Source(abc.ABC):
         """Return what to call an image."""
 
     @abc.abstractmethod
-    def _read(self, index: int) -> ImageLabel:
-        """Return the label of an image; whatever it raises means that the image is broken."""
-
-    @abc.abstractmethod
-    def _decode(self, index: int):
-        """Return the image as an NDArray."""
-
     def read(self, index: int) -> ImageLabel:
         """Return the label of an image.
 
@@ -62,8 +61,8 @@ class Source(abc.ABC):
         BrokenItem
             If the image or its annotation cannot be read.
         """
-        return _or_broken(self._read, index)
 
+    @abc.abstractmethod
     def image(self, index: int) -> np.ndarray:
         """Return an image (H, W, 3), uint8.
 
@@ -72,43 +71,54 @@ class Source(abc.ABC):
         BrokenItem
             If it cannot be decoded.
         """
-        return _or_broken(self._decode, index).asnumpy()
 
 
-def header_size(file) -> tuple[int, int]:
-    """Return width and height of an image file, or of an open one, from its header."""
-    try:
-        with Image.open(file) as image:
-            return image.size
-    except Image.UnidentifiedImageError as error:  # its message is the repr of a file object
-        raise BrokenItem("not an image file, or one cut off before its size") from error
-
-
-_EXPECTED = (
-    ArithmeticError, AttributeError, EOFError, LookupError, OSError, SyntaxError, TypeError,
-    ValueError, struct.error, mx.MXNetError, Image.DecompressionBombError,
+EXPECTED = (
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError,
+    SyntaxError, TypeError, ValueError, struct.error, Image.DecompressionBombError,
 )  # fmt: skip
-"""What reading a broken file raises: GluonCV checks little, so it may be nearly anything."""
+"""What others' code raises over a broken file. It checks little, so this is nearly anything."""
 
 
-def _or_broken(read, index: int):
+def attempt(function: Callable[..., Any], *arguments: Any) -> Any:
+    """Call a function of GluonCV, MXNet or Pillow, but none of this package, over a file.
+
+    Raises
+    ------
+    BrokenItem
+        If it fails.
+    """
     try:
-        return read(index)
-    except _EXPECTED as error:
-        raise BrokenItem(_reason(error)) from error
+        return function(*arguments)
+    except EXPECTED as error:
+        raise BrokenItem(one_line(error)) from error
 
 
-def _reason(error: Exception) -> str:
-    """Say on one line what is wrong."""
+def header_size(file: Any) -> tuple[int, int]:
+    """Return width and height of an image file, or of an open one, from its header.
+
+    Raises
+    ------
+    BrokenItem
+        If it is no image.
+    """
+    with attempt(Image.open, file) as image:
+        return image.size
+
+
+def one_line(error: BaseException) -> str:
+    """Say on one line what is wrong with a file, from what others' code raised over it."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    message = lines[0] if lines else ""
+    if isinstance(error, Image.UnidentifiedImageError):  # its message is the repr of a file object
+        return "not an image file, or one cut off before its size"
     if isinstance(error, FileNotFoundError):
         return f"no such file: {error.filename}"
-    if isinstance(error, AttributeError) and "NoneType" in str(error):
+    if isinstance(error, AttributeError) and "NoneType" in message:
         # GluonCV reads XML elements without looking whether they exist.
         return "the annotation lacks an element that GluonCV reads (size, difficult, name, bndbox)"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}"
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    message = lines[0] if lines else ""
     if isinstance(error, mx.MXNetError) and lines:  # a stack trace comes first
         return lines[-1].split("Error: ", 1)[-1]
     if isinstance(error, SyntaxError):

@@ -13,8 +13,8 @@ import random
 import numpy as np
 from tqdm import tqdm
 
-from ..cli.main import CommandError
 from ..core.boxes import intersection_over_union
+from . import ReportError
 from .anchor_scheme import AnchorScheme, Recipe
 from .source import BrokenItem
 from .workers import Job, network_boxes, summarize
@@ -32,11 +32,11 @@ def starting_recipe(scheme: AnchorScheme) -> Recipe:
 
     Raises
     ------
-    CommandError
+    ReportError
         If the anchors follow no recipe.
     """
     if scheme.recipe is None:
-        raise CommandError(
+        raise ReportError(
             "--suggest needs anchors made from scales and ratios alone, which those of the network "
             "are not; give --strides, --scales, --ratios and --base-size"
         )
@@ -54,7 +54,7 @@ def suggest(job: Job, indices, workers: int, seed: int) -> dict:
 
     Raises
     ------
-    CommandError
+    ReportError
         If there are too few images or objects, or the anchors follow no recipe.
     """
     recipe = starting_recipe(job.scheme)
@@ -64,7 +64,7 @@ def suggest(job: Job, indices, workers: int, seed: int) -> dict:
     searched, held_out = sorted(order[:half][:IMAGES]), sorted(order[half:][:IMAGES])
     boxes, sizes = _objects(job, searched, seed)
     if not len(boxes):
-        raise CommandError(
+        raise ReportError(
             f"--suggest needs objects in at least two images, but of {len(order)} the half to "
             "search with has none"
         )
@@ -76,7 +76,7 @@ def suggest(job: Job, indices, workers: int, seed: int) -> dict:
         summary = summarize(job._replace(scheme=scheme), held_out, workers, f"measuring {side}")
         tallies.append(summary.every)
     if not tallies[0].objects:
-        raise CommandError("--suggest needs objects in at least two images, to measure on others")
+        raise ReportError("--suggest needs objects in at least two images, to measure on others")
     before, after = ([getattr(tally, name) for name in SHARES] for tally in tallies)
     # Neither share may fall on images that the search has not seen.
     better = after != before and all(new >= old for new, old in zip(after, before))
@@ -185,10 +185,9 @@ def search(recipe: Recipe, feature_maps, boxes, sizes, border: float, seed: int)
             some = generator.random(len(start)) < max(0.3, 1 / len(start))
             logs = start + some * generator.normal(0, spread, len(start))
         trial = _from_logs(recipe, logs)
-        try:
-            shares = judge(trial)
-        except ValueError:  # anchors of less than a pixel
+        if not trial.is_valid():
             continue
+        shares = judge(trial)
         if _score(shares) > best_score and shares[0] >= least[0] and shares[1] >= least[1]:
             best, best_score = trial, _score(shares)
     return best

@@ -20,9 +20,9 @@ import numpy as np
 from gluoncv.data.transforms import bbox as bbox_transforms
 from tqdm import tqdm
 
-from ..cli.main import CommandError
 from ..core.boxes import check_boxes
 from ..core.settings import TargetSettings
+from . import ReportError
 from .anchor_scheme import AnchorScheme
 from .coverage import Summary, cover
 from .source import BrokenItem, Source
@@ -78,7 +78,7 @@ def summarize(job: Job, indices: Sequence[int], workers: int, message: str = "im
 
     Raises
     ------
-    CommandError
+    ReportError
         If a worker process is killed.
     """
     portions = [indices[start : start + PORTION] for start in range(0, len(indices), PORTION)]
@@ -112,7 +112,7 @@ def _parts(job: Job, portions, workers: int):
             try:
                 yield from _in_order(pool, portions, workers * IN_FLIGHT)
             except BrokenProcessPool as error:
-                raise CommandError(
+                raise ReportError(
                     "a worker process was killed, perhaps for want of memory; try --workers 1"
                 ) from error
 

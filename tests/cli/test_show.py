@@ -11,8 +11,8 @@ from test_inspect import Photos
 from rpn_target.cli.arguments import RATIOS, SCALES
 from rpn_target.core.settings import TargetSettings
 from rpn_target.report.anchor_scheme import AnchorScheme, Recipe
-from rpn_target.report.datasets import VOCSource
-from rpn_target.report.one_image import FileSource, look_at
+from rpn_target.report.datasets import FileSource, VOCSource
+from rpn_target.report.one_image import look_at
 from rpn_target.report.workers import Job
 
 C4 = Recipe((16,), 16, (SCALES,), RATIOS)

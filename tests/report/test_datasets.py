@@ -381,9 +381,9 @@ def test_no_recipe_of_odd_levels():
 
 
 def test_no_suggestion_without_a_recipe(monkeypatch, capsys):
-    from rpn_target.cli import arguments as opening
+    from rpn_target.report import anchor_scheme
 
-    monkeypatch.setattr(opening, "recipe_of", lambda levels: None)
+    monkeypatch.setattr(anchor_scheme, "recipe_of", lambda levels: None)
     network = ("--network", "faster_rcnn_resnet50_v1b_voc")
     words = "made from scales and ratios alone"
     assert words in error_of(capsys, "--dataset", "photos", *network, "--suggest")
