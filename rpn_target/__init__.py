@@ -25,6 +25,7 @@ from .gluon.blocks import RPNTargetGenerator, RPNTargetSampler  # noqa: E402
 from .gluon.datasets import COCODetection, COCOInstance  # noqa: E402
 from .gluon.mask_transform import MaskRCNNTrainTransform  # noqa: E402
 from .gluon.network import AnchorLattice  # noqa: E402
+from .gluon.set_anchors import set_anchors  # noqa: E402
 from .gluon.transforms import FasterRCNNTrainTransform  # noqa: E402
 from .loader.seeded_loader import seeded_loader  # noqa: E402
 from .plot import plot_targets  # noqa: E402
@@ -44,6 +45,7 @@ __all__ = [
     "install",
     "plot_targets",
     "seeded_loader",
+    "set_anchors",
     "uninstall",
 ]
 
