@@ -16,7 +16,7 @@ from mxnet.gluon.data.dataloader import default_batchify_fn, default_mp_batchify
 
 from ..core.draws import sample_generator
 from ..core.settings import whole_number
-from .batch_order import LAST_BATCH, Batches, GivenBatches, Place, Places
+from .order import LAST_BATCH, Batches, GivenBatches, Place, Places
 
 __all__ = ["SeededLoader", "seeded_loader"]
 

@@ -20,7 +20,7 @@ from rpn_target import (
     RPNTargetSampler,
 )
 from rpn_target.core.draws import as_draws, sample_generator
-from rpn_target.loader.batch_order import ORDER
+from rpn_target.loader.order import ORDER
 
 RNGS = {
     "global": lambda: None,
