@@ -10,7 +10,8 @@ that results are equal. Anything else is a *stream* of its own:
 ``np.random.RandomState``    as GluonCV, all from that state
 ``np.random.Generator``      from that generator, the kept anchors directly (fast)
 ``int``                      likewise, from a stream of its own in every process: workers never
-                             repeat each other or their parent
+                             repeat each other or their parent, and every run of a program draws
+                             the same, also where it loads the object from a pickle
 ============================ =====================================================================
 
 A RandomState or Generator is copied into forked workers as it is, so that they do repeat each
@@ -23,13 +24,18 @@ import multiprocessing
 import numbers
 import os
 import random
+from types import ModuleType
+from typing import Any, Union
 
 import numpy as np
 
-__all__ = ["GlobalDraws", "as_draws", "sample_generator"]
+__all__ = ["Draws", "GlobalDraws", "as_draws", "sample_generator"]
+
+# Made anew by every program that imports this module; processes that it forks have the same.
+_PROGRAM = os.urandom(16)
 
 
-def as_draws(rng):
+def as_draws(rng: Any) -> Draws:
     """Return the object to draw from: one with ``kept``, ``flip`` and ``integer``.
 
     Raises
@@ -69,7 +75,7 @@ def sample_generator(seed: int, epoch: int, index: int) -> np.random.Generator:
 class _StateDraws:
     """Draws from a RandomState, in GluonCV's order."""
 
-    def __init__(self, state):
+    def __init__(self, state: np.random.RandomState | ModuleType):
         self._state = state
 
     def kept(self, count: int, quota: int) -> np.ndarray:
@@ -93,14 +99,14 @@ class _StateDraws:
 class GlobalDraws(_StateDraws):
     """Draws from numpy's global state and Python's ``random``, as GluonCV does."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         super().__init__(np.random)
 
     def integer(self, low: int, high: int) -> int:
         """Draw a whole number in [low, high]."""
         return random.randint(low, high)
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type[GlobalDraws], tuple[()]]:
         return GlobalDraws, ()  # the state is a module, which does not pickle
 
 
@@ -131,10 +137,17 @@ class _ProcessDraws:
     def __init__(self, seed: int):
         self._seed = seed
         self._home = _process()
-        self._made = {}  # by process: a fork inherits its parent's, and leaves it alone
+        self._made: dict[Any, _GeneratorDraws] = {}  # by process: a fork leaves its parent's alone
 
-    def __getstate__(self):
-        return {**self.__dict__, "_made": {}}
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_made": {}, "_program": _PROGRAM}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        program = state.pop("_program")
+        self.__dict__.update(state)
+        if program != _PROGRAM:
+            # The number of the process that made this means nothing in another program.
+            self._home = os.getpid(), self._home[1]
 
     def _here(self) -> _GeneratorDraws:
         process = _process()
@@ -146,7 +159,7 @@ class _ProcessDraws:
             draws = self._made.setdefault(process, draws)
         return draws
 
-    def _key(self, process) -> tuple[int, ...]:
+    def _key(self, process: tuple[int, tuple[int, ...]]) -> tuple[int, ...]:
         number, place = process
         # The place in the tree of processes is the same in every run, unlike the number, which
         # is needed only where a process was forked without multiprocessing.
@@ -167,6 +180,10 @@ class _ProcessDraws:
         return self._here().integer(low, high)
 
 
+Draws = Union[_StateDraws, _GeneratorDraws, _ProcessDraws]
+
+
 def _process() -> tuple[int, tuple[int, ...]]:
     """Return this process's number, and its place in the tree of multiprocessing's processes."""
-    return os.getpid(), tuple(multiprocessing.current_process()._identity)
+    identity = multiprocessing.current_process()._identity  # type: ignore[attr-defined]
+    return os.getpid(), tuple(identity)

@@ -1,42 +1,51 @@
 """A DataLoader whose every draw depends on seed, epoch and sample alone.
 
-The epoch travels with the index: the batch sampler yields batches of `Place`, the data set hands
+The epoch travels with the index: the batch sampler yields lists of `SampleId`, the dataset hands
 each sample a generator made from it, and no worker keeps any state. So the batches are the same
-with any number of workers, processes or threads, on one machine or split over ranks.
+with any number of workers, processes or threads, on one machine or split over ranks; they can be
+made again when a worker dies; and where the reading stands is two numbers.
 """
 
 from __future__ import annotations
 
 import inspect
-import traceback
-from typing import NamedTuple
+import weakref
+from collections import deque
+from itertools import islice
+from typing import Any, Callable, Iterator, Mapping
 
+import mxnet as mx
 from mxnet.gluon.data import DataLoader
-from mxnet.gluon.data.dataloader import default_batchify_fn, default_mp_batchify_fn
+from mxnet.gluon.data.dataloader import (
+    _as_in_context,
+    default_batchify_fn,
+    default_mp_batchify_fn,
+)
 
-from ..core.draws import sample_generator
-from ..core.settings import whole_number
-from .order import LAST_BATCH, Batches, GivenBatches, Place, Places
+from ..core.settings import shown, whole_number
+from .order import LAST_BATCH, Batch, BatchSampler, GivenBatches, Order, Position
+from .samples import BatchMaker, Failure, SeededDataset
+from .workers import Processes, Threads
 
 __all__ = ["SeededLoader", "seeded_loader"]
 
 
 def seeded_loader(
-    dataset,
-    transform,
-    seed,
-    epoch=0,
+    dataset: Any,
+    transform: Callable,
+    seed: int,
+    epoch: int = 0,
     *,
-    batch_size=None,
-    shuffle=False,
-    sampler=None,
-    last_batch="keep",
-    batch_sampler=None,
-    batchify_fn=None,
-    rank=0,
-    num_ranks=1,
-    **kwargs,
-):
+    batch_size: int | None = None,
+    shuffle: bool = False,
+    sampler: Any = None,
+    last_batch: str = "keep",
+    batch_sampler: Any = None,
+    batchify_fn: Callable | None = None,
+    rank: int = 0,
+    num_ranks: int = 1,
+    **kwargs: Any,
+) -> SeededLoader:
     """Return a gluon DataLoader with reproducible draws.
 
     Every draw for sample i of epoch e depends on ``(seed, e, i)`` alone. Each time the loader is
@@ -119,33 +128,137 @@ def seeded_loader(
         if sampler is not None and shuffle:
             raise ValueError("sampler and shuffle exclude each other, but both were given")
         batch_size = whole_number("batch_size", batch_size, 1, 2**31)
-        batches = Batches(len(dataset), batch_size, seed, shuffle, sampler, last_batch)
+        order = Order(len(dataset), batch_size, seed, shuffle, sampler, last_batch)
     elif batch_size is not None or shuffle or sampler is not None or last_batch != "keep":
         raise ValueError(
             "batch_sampler excludes batch_size, shuffle, sampler and last_batch; some were given"
         )
     else:
-        batches = GivenBatches(batch_sampler, seed)
+        order = GivenBatches(batch_sampler, seed)
     if kwargs.get("auto_reload"):
         raise ValueError("auto_reload must be False: it begins an epoch before it is asked for")
     if batchify_fn is None:
         batchify_fn = default_mp_batchify_fn if kwargs.get("num_workers") else default_batchify_fn
-    return SeededLoader(
-        _SeededDataset(dataset, transform, seed),
-        batch_sampler=Places(batches, epoch, rank, num_ranks),
-        batchify_fn=_Batchify(batchify_fn),
-        **kwargs,
-    )
+    batches = BatchSampler(order, epoch, rank, num_ranks)
+    return SeededLoader(dataset, transform, seed, batches, batchify_fn, shuffle, **kwargs)
 
 
 class SeededLoader(DataLoader):
-    """What `seeded_loader` returns."""
+    """What `seeded_loader` returns: a gluon ``DataLoader``.
 
-    def __iter__(self):
-        for batch, failure in super().__iter__():
-            if failure is not None:
-                failure.reraise()
+    As a context manager, it ends its workers with the block.
+
+    Parameters
+    ----------
+    dataset, transform, seed
+        As in `seeded_loader`.
+    batches : BatchSampler
+    batchify_fn : callable
+    shuffle : bool
+        For `state_dict`.
+    num_workers, thread_pool, prefetch, timeout, **kwargs
+        As in ``DataLoader``.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        transform: Callable,
+        seed: int,
+        batches: BatchSampler,
+        batchify_fn: Callable,
+        shuffle: bool,
+        num_workers: int = 0,
+        thread_pool: bool = False,
+        prefetch: int | None = None,
+        timeout: float = 120,
+        **kwargs: Any,
+    ):
+        self._workers: Processes | Threads | None = None
+        num_workers = max(0, num_workers)
+        seeded = SeededDataset(dataset, transform, seed, bool(num_workers and thread_pool))
+        self._make_batch = BatchMaker(seeded, batchify_fn)
+        self._seed = seed
+        self._shuffle = shuffle
+        self._position: Position | None = None  # None: where the next iteration begins
+        prefetch = 2 * num_workers if prefetch is None else prefetch
+        super().__init__(
+            seeded,
+            batch_sampler=batches,
+            batchify_fn=batchify_fn,
+            prefetch=prefetch,
+            timeout=timeout,
+            **kwargs,
+        )
+        self._num_workers = num_workers  # of which the base class makes no pool of its own
+        self._thread_pool = thread_pool
+        if num_workers:
+            self._open()
+
+    def __iter__(self) -> Iterator[Any]:
+        batches, epoch = self._batch_sampler, self._batch_sampler.epoch
+        for end, batch in self._load(batches.begin()):
+            if isinstance(batch, Failure):
+                batch.reraise()
+            if self._pin_memory:
+                batch = _as_in_context(batch, mx.cpu_pinned(self._pin_device_id))
+            self._position = end
             yield batch
+        if batches.epoch == epoch + 1:
+            self._position = None
+
+    def _load(self, batches: Iterator[Batch]) -> Iterator[tuple[Position, Any]]:
+        """Load batches, each with the position after it."""
+        if not self._num_workers:
+            for batch in batches:
+                yield batch.end, self._make_batch(batch.samples)
+            return
+        workers = self._open()
+        jobs: deque[tuple[Position, Any]] = deque()
+        try:
+            for batch in islice(batches, self._prefetch):
+                jobs.append((batch.end, workers.submit(batch.samples)))
+            while True:
+                for batch in islice(batches, 1):
+                    jobs.append((batch.end, workers.submit(batch.samples)))
+                if not jobs:
+                    return
+                end, job = jobs.popleft()
+                yield end, workers.result(job, self._timeout)
+        except GeneratorExit:  # the workers are kept for the next epoch
+            raise
+        except BaseException:  # Ctrl-C, a timeout: nobody knows what the pipes hold
+            workers.close()
+            raise
+        finally:
+            workers.cancel([job for _, job in jobs])
+
+    def _open(self) -> Processes | Threads:
+        """Return the workers; new ones where they have been ended."""
+        if self._workers is None or self._workers.closed:
+            kind = Threads if self._thread_pool else Processes
+            self._workers = kind(self._make_batch, self._num_workers)
+            weakref.finalize(self, self._workers.close)  # also at the end of the program
+        return self._workers
+
+    def close(self) -> None:
+        """End the workers. Whoever iterates over the loader again starts new ones."""
+        if self._workers is not None:
+            self._workers.close()
+
+    def __enter__(self) -> SeededLoader:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_workers", None) is not None:
+            self.close()
+
+    def refresh(self) -> None:
+        """Raise an error: an epoch begins when it is asked for."""
+        raise RuntimeError("a seeded loader begins an epoch when it is iterated over, no sooner")
 
     @property
     def epoch(self) -> int:
@@ -155,75 +268,67 @@ class SeededLoader(DataLoader):
     @epoch.setter
     def epoch(self, epoch: int) -> None:
         self._batch_sampler.epoch = whole_number("epoch", epoch, 0, 2**63)
+        self._batch_sampler.rounds = 0
+        self._position = None
+
+    def state_dict(self) -> dict[str, int]:
+        """Return where the reading stands, after the batch that was handed out last.
+
+        Returns
+        -------
+        dict
+            Plain numbers, which JSON keeps: ``epoch``, and ``samples``, how many of its order all
+            ranks together have read; ``seed``, ``length`` (of the dataset) and ``shuffle``, for
+            `load_state_dict` to compare. It is the same on all ranks.
+        """
+        position = self._position or self._batch_sampler.position()
+        return {
+            "epoch": position.epoch,
+            "samples": position.samples,
+            "seed": self._seed,
+            "length": len(self._dataset),
+            "shuffle": int(self._shuffle),
+        }
+
+    def load_state_dict(self, state: Mapping[str, int]) -> None:
+        """Go on where another loader, or this one, stood: with the batch that came next.
+
+        What was read before is not read again. The number of workers may be another one; so may
+        the number of ranks and ``batch_size``, if the samples read so far are whole batches on
+        every rank. A sampler must be the same. Where a loop was broken off, a loader begins the
+        next epoch; given its own state, it goes on within this one.
+
+        Parameters
+        ----------
+        state : dict
+            What `state_dict` returned.
+
+        Raises
+        ------
+        TypeError, ValueError
+            If it is no such dictionary, or that of another seed, length of the dataset or
+            shuffle, or if the samples read are not whole batches; the message tells which
+            ``batch_size`` would do.
+        """
+        ours = self.state_dict()
+        if not isinstance(state, Mapping) or set(state) != set(ours):
+            raise ValueError(
+                f"state must be what state_dict() returned, with {', '.join(ours)}, but got "
+                f"{shown(state)}"
+            )
+        state = {name: whole_number(f"{name} of the state", state[name]) for name in ours}
+        for name in ("seed", "length", "shuffle"):
+            if state[name] != ours[name]:
+                raise ValueError(
+                    f"the state must be that of a loader with the same {name}, but it has "
+                    f"{name} {state[name]} and this loader {ours[name]}"
+                )
+        epoch = whole_number("epoch of the state", state["epoch"], 0, 2**63)
+        self._batch_sampler.go_to(Position(epoch, state["samples"]))
+        self._position = None
 
 
-class _Failure:
-    """An error on its way from a worker: MXNet shuts its workers down if one raises."""
-
-    def __init__(self, error: Exception, where: str):
-        # Not a subclass of these two: it may want other arguments than a message.
-        kinds = [kind for kind in (TypeError, ValueError) if isinstance(error, kind)]
-        self._type = kinds[0] if kinds else RuntimeError
-        name = "" if kinds else f"{type(error).__name__}: "
-        self._message = f"{where}: {name}{error}"
-        self._traceback = traceback.format_exc()
-
-    def reraise(self):
-        raise self._type(self._message) from RuntimeError(self._traceback)
-
-
-class _Sample(NamedTuple):
-    """A transformed sample on its way to the batchify function."""
-
-    place: Place
-    value: object
-
-
-class _Batchify:
-    """A batchify function that returns a batch and None, or None and a failure.
-
-    Always two things: of a batch of length 1, the workers of MXNet 1.6 return only what is in it.
-    """
-
-    def __init__(self, batchify_fn):
-        self._batchify_fn = batchify_fn
-
-    def __call__(self, samples):
-        for sample in samples:
-            if isinstance(sample, _Failure):
-                return None, sample
-        try:
-            return self._batchify_fn([sample.value for sample in samples]), None
-        except Exception as error:
-            indices = ", ".join(str(sample.place.index) for sample in samples)
-            epoch = samples[0].place.epoch
-            return None, _Failure(error, f"batch of samples {indices} of epoch {epoch}")
-
-
-class _SeededDataset:
-    """A data set indexed by `Place`, which applies the transform."""
-
-    def __init__(self, dataset, transform, seed: int):
-        self._dataset = dataset
-        self._transform = transform
-        self._seed = seed
-
-    def __len__(self) -> int:
-        return len(self._dataset)
-
-    def __getitem__(self, place: Place):
-        try:
-            if place.index < 0:  # would be the same sample with other draws
-                raise ValueError("a sampler must give indices from 0 on")
-            sample = self._dataset[place.index]
-            sample = sample if isinstance(sample, tuple) else (sample,)
-            value = self._transform(*sample, rng=sample_generator(self._seed, *place))
-            return _Sample(place, value)
-        except Exception as error:  # whatever it is, the caller should know the sample
-            return _Failure(error, f"sample {place.index} of epoch {place.epoch}")
-
-
-def _accepts_rng(transform) -> bool:
+def _accepts_rng(transform: Any) -> bool:
     try:
         parameters = inspect.signature(transform).parameters.values()
     except (TypeError, ValueError):

@@ -4,6 +4,8 @@ import itertools
 import multiprocessing
 import os
 import pickle
+import subprocess
+import sys
 import threading
 
 import helpers
@@ -257,6 +259,40 @@ class TestPickling:
             expected = flat(block(*arguments))
             seed_all(1)
             np.testing.assert_array_equal(flat(copy(*arguments)), expected)
+
+    def test_loaded_in_two_programs(self, c4_net, tmp_path):
+        """They draw the same, and so do their workers; none repeats another process."""
+        transform = FasterRCNNTrainTransform(80, 200, c4_net, num_sample=24, rng=5)
+        path = tmp_path / "transform"
+        path.write_bytes(pickle.dumps(transform))
+        program = (
+            "import multiprocessing, pickle, sys, rpn_target\n"
+            "def draw(_): return transform._draws.integer(0, 2**62)\n"
+            f"transform = pickle.load(open({str(path)!r}, 'rb'))\n"
+            "print(draw(0), draw(0), multiprocessing.Pool(1).map(draw, [0, 0]))"
+        )
+        run = [sys.executable, "-W", "ignore", "-c", program]
+        one, other = (
+            subprocess.run(run, stdout=subprocess.PIPE, check=True).stdout.split() for _ in "ab"
+        )
+        assert one == other and len(set(one)) == 4
+        own = b"%d" % transform._draws.integer(0, 2**62)
+        assert own == one[0]  # as if it had been made there
+
+    @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
+    def test_sent_to_a_forked_process(self):
+        """Which is not another program, and must not repeat its parent."""
+        draws = as_draws(5)
+        reader, writer = os.pipe()
+        child = os.fork()
+        if not child:
+            copy = pickle.loads(pickle.dumps(draws))
+            os.write(writer, b"%d" % copy.integer(0, 2**62))
+            os._exit(0)
+        os.waitpid(child, 0)
+        os.close(writer)
+        assert int(os.read(reader, 100)) != draws.integer(0, 2**62)
+        os.close(reader)
 
 
 class TestSampleGenerator:

@@ -701,7 +701,7 @@ class TestErrors:
         if workers.get("num_workers") and not workers.get("thread_pool"):
             # In the workers, pytest's settings make the warning an error.
             with pytest.raises(
-                RuntimeError, match="sample 4 of epoch 0: UserWarning: dropped 1 of"
+                RuntimeError, match="sample 4 of epoch 0: RPNTargetWarning: dropped 1 of"
             ):
                 list(loader)
             return
