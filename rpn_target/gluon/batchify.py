@@ -1,16 +1,15 @@
 """Batchify: samples of any size padded into one batch, in memory ready to ship.
 
-Everything is written straight into shared memory (see `rpn_target.gluon.ndarray`), each byte once.
-Fresh shared memory is all zeros, so padding by 0 and the zeros of the box targets, which are
-nearly all of them, are not written at all.
+Everything is written straight into recycled memory (see `rpn_target.gluon.recycled_memory`). Where
+that is fresh it is all zeros, and so neither padding by 0 nor the zeros of the box targets, which
+are nearly all of them, are written.
 """
 
 from __future__ import annotations
 
 import warnings
-from typing import Any
+from typing import Any, Sequence
 
-import mxnet as mx
 import numpy as np
 from gluoncv.data import batchify as gluoncv_batchify
 
@@ -19,8 +18,9 @@ from ..core.feature_maps import FeatureMapSizes
 from ..core.lattice import level_slices
 from ..core.settings import RPNTargetWarning, whole_number
 from .attributes import FeatureMapSymbol, feature_map_symbols, on_access
-from .ndarray import SHARED, as_numpy, empty
+from .ndarray import as_numpy
 from .network import feature_map_sizes
+from .recycled_memory import Batch, take
 
 __all__ = ["FasterRCNNTrainBatchify", "MaskRCNNTrainBatchify"]
 
@@ -68,7 +68,7 @@ class FasterRCNNTrainBatchify:
     def _label_pad(self) -> Any:
         return gluoncv_batchify.Pad(pad_val=LABEL_PADDING, num_shards=self._num_shards)
 
-    def __call__(self, data):
+    def __call__(self, data) -> Batch:
         """Batch samples.
 
         Parameters
@@ -88,7 +88,9 @@ class FasterRCNNTrainBatchify:
             One per shard, of shape (b, N), (b, N, 4) and (b, N, 4), padded with -1, 0 and 0 to
             the feature maps of the padded image.
 
-        All are float32 in the ``cpu_shared`` context.
+        All are float32 on ``cpu(0)``, from worker processes, too (GluonCV's are on
+        ``cpu_shared(0)``): ``as_in_context(mx.cpu())`` copies nothing. Sent from one process to
+        another, the batch itself is not copied either. The tuple is a `Batch`.
 
         Raises
         ------
@@ -99,13 +101,24 @@ class FasterRCNNTrainBatchify:
         shards = self._shards(data)
         labels = [_check_labels([sample[1] for sample in shard]) for shard in shards]
         widest = max(label.shape[1] for shard in labels for label in shard)
-        labels = [_pad_labels(shard, max(widest, LEAST_COLUMNS)) for shard in labels]
-        images, targets = [], []
-        for shard in shards:
-            columns = list(zip(*shard))
-            images.append(_pad(columns[0]))
-            targets.append(_batch_targets(columns[2:5], images[-1].shape[2:], self._feature_maps))
-        return (_unwrap(images), _unwrap(labels), *zip(*targets))
+        labels = [_same_columns(shard, max(widest, LEAST_COLUMNS)) for shard in labels]
+        shards = [self._parts(list(zip(*shard)), label) for shard, label in zip(shards, labels)]
+        parts = [part for shard in shards for part in shard]
+        memory = take([spec for part in parts for spec in part.specs])
+        outs = iter(memory.arrays)
+        for part in parts:
+            part.write([next(outs) for _ in part.specs], memory.is_zero)
+        # The number of each array, by kind; of every kind there is one per shard.
+        numbers = np.arange(len(memory.arrays)).reshape(len(shards), -1).T.tolist()
+        *padded, cls_targets, box_targets, box_masks = map(tuple, numbers)
+        targets = cls_targets, box_targets, box_masks
+        return memory.batch((*map(_unwrap, padded), *targets))
+
+    def _parts(self, columns: list[tuple], labels: list[np.ndarray]) -> list:
+        """Return what a shard's arrays are made of, given its samples' images, labels, ..."""
+        images = _Padded(columns[0], padding=0)
+        targets = _Targets(columns[2:5], images.shape[2:], self._feature_maps)
+        return [images, _Padded(labels, padding=LABEL_PADDING), targets]
 
     def _shards(self, data):
         """Split the samples into one list per shard."""
@@ -148,27 +161,36 @@ class MaskRCNNTrainBatchify(FasterRCNNTrainBatchify):
     def _mask_pad(self) -> Any:
         return gluoncv_batchify.Pad(axis=(0, 1, 2), num_shards=self._num_shards)
 
-    def __call__(self, data):
-        """Batch samples; see `FasterRCNNTrainBatchify`."""
-        images, labels, *targets = super().__call__(data)
-        masks = [_pad([sample[5] for sample in shard]) for shard in self._shards(data)]
-        return (images, labels, _unwrap(masks), *targets)
+    def _parts(self, columns: list[tuple], labels: list[np.ndarray]) -> list:
+        images, labels, targets = super()._parts(columns, labels)
+        return [images, labels, _Padded(columns[5], padding=0), targets]
 
 
-def _unwrap(shards):
-    """Return the only shard itself, as GluonCV does, or the list of several."""
-    return shards[0] if len(shards) == 1 else shards
+def _unwrap(shards: tuple):
+    """Return the only shard itself, as GluonCV does, or a list of several."""
+    return shards[0] if len(shards) == 1 else list(shards)
 
 
-def _pad(arrays):
-    """Stack arrays of one rank, padded at the end of every axis with 0."""
-    arrays = [as_numpy(array) for array in arrays]
-    shape = np.max([array.shape for array in arrays], axis=0)
-    shape = np.maximum(shape, 1)  # an NDArray cannot be empty
-    batch, out = empty((len(arrays), *shape.tolist()), arrays[0].dtype, SHARED)
-    for target, array in zip(out, arrays):
-        target[tuple(slice(side) for side in array.shape)] = array
-    return batch
+class _Padded:
+    """Arrays of one rank, to be stacked and padded at the end of every axis."""
+
+    def __init__(self, arrays: Sequence, padding: int):
+        self._arrays = [as_numpy(array) for array in arrays]
+        self._padding = padding
+        largest = np.max([array.shape for array in self._arrays], axis=0)
+        largest = np.maximum(largest, 1)  # an NDArray cannot be empty
+        self.shape = (len(arrays), *largest.tolist())
+        self.specs = [(self.shape, self._arrays[0].dtype)]
+
+    def write(self, outs: list[np.ndarray], is_zero: bool) -> None:
+        """Write the arrays and the padding, unless it is there."""
+        for out, array in zip(outs[0], self._arrays):
+            inside = tuple(slice(side) for side in array.shape)
+            out[inside] = array
+            if self._padding == 0 and is_zero:
+                continue
+            for axis, side in enumerate(array.shape):
+                out[(*inside[:axis], slice(side, None))] = self._padding
 
 
 def _check_labels(labels: list) -> list[np.ndarray]:
@@ -183,54 +205,60 @@ def _check_labels(labels: list) -> list[np.ndarray]:
     return labels
 
 
-def _pad_labels(labels: list[np.ndarray], width_without_objects: int) -> mx.nd.NDArray:
-    """Stack labels (M, 4+), padded with rows of -1 to the largest M."""
-    width = max((label.shape[1] for label in labels if len(label)), default=width_without_objects)
-    most = max(1, *map(len, labels))  # an NDArray cannot be empty
-    batch, out = empty((len(labels), most, width), labels[0].dtype, SHARED)
-    for target, label in zip(out, labels):
-        if len(label):
-            target[: len(label)] = label
-        target[len(label) :] = LABEL_PADDING
-    return batch
+def _same_columns(labels: list[np.ndarray], columns_without_objects: int) -> list[np.ndarray]:
+    """Return the labels of a shard, those without rows with as many columns as the others."""
+    columns = [label.shape[1] for label in labels if len(label)] or [columns_without_objects]
+    return [label if len(label) else np.zeros((0, columns[0]), label.dtype) for label in labels]
 
 
-def _batch_targets(targets, image_size: tuple[int, int], feature_maps: FeatureMapSizes):
-    """Stack the targets of a shard: lists of samples of (cls, box, mask), each a list of levels."""
-    shapes = feature_maps.shapes(*image_size)
-    for sample in zip(*targets):
-        if any(len(levels) != len(shapes) for levels in sample):
-            raise ValueError(
-                f"every sample must have targets for the network's {len(shapes)} feature maps, "
-                f"but one has {[len(levels) for levels in sample]}"
+class _Targets:
+    """The targets of a shard: lists of samples of (cls, box, mask), each a list of levels."""
+
+    def __init__(self, targets, image_size: tuple[int, int], feature_maps: FeatureMapSizes):
+        self._image_size = image_size
+        self._shapes = feature_maps.shapes(*image_size)
+        self._samples = []
+        for sample in zip(*targets):
+            if any(len(levels) != len(self._shapes) for levels in sample):
+                raise ValueError(
+                    f"every sample must have targets for the network's {len(self._shapes)} feature "
+                    f"maps, but one has {[len(levels) for levels in sample]}"
+                )
+            self._samples.append([[as_numpy(part) for part in level] for level in zip(*sample)])
+        self._depths = [cls_target.shape[2] for cls_target, _, _ in self._samples[0]]
+        for sample in self._samples:
+            for level, shape, depth in zip(sample, self._shapes, self._depths):
+                _check_level(*level, shape, depth)
+        self._slices = level_slices(self._shapes, self._depths)
+        size = len(self._samples), self._slices[-1].stop
+        self.specs = [(size, np.float32), *[((*size, 4), np.float32)] * 2]
+
+    def write(self, outs: list[np.ndarray], is_zero: bool) -> None:
+        """Write the targets, level after level."""
+        if not is_zero:
+            outs[1].fill(0)
+            outs[2].fill(0)
+        count = 0
+        for row, sample in enumerate(self._samples):
+            for level, shape, depth, part in zip(sample, self._shapes, self._depths, self._slices):
+                cls_target, box_target, box_mask = level
+                cells = outs[0][row, part].reshape(*shape, depth)
+                rows, columns = cls_target.shape[:2]
+                cells[:rows, :columns] = cls_target
+                cells[:rows, columns:] = CLS_IGNORE
+                cells[rows:] = CLS_IGNORE
+                sampled = np.flatnonzero(~(cls_target < 0))
+                count += len(sampled)
+                for out, values in ((outs[1], box_target), (outs[2], box_mask)):
+                    _scatter(out[row, part], values, sampled, shape[1], depth)
+        if not count:
+            height, width = self._image_size
+            warnings.warn(
+                f"no anchor was sampled in a batch of {len(self._samples)} images padded to "
+                f"{width} x {height}: GluonCV's RPN loss will divide by zero",
+                RPNTargetWarning,
+                stacklevel=3,
             )
-    depths = [level.shape[2] for level in targets[0][0]]
-    slices = level_slices(shapes, depths)
-    size = len(targets[0]), slices[-1].stop
-    batches, outs = zip(
-        empty(size, np.float32, SHARED),
-        empty((*size, 4), np.float32, SHARED),
-        empty((*size, 4), np.float32, SHARED),
-    )
-    for row, sample in enumerate(zip(*targets)):
-        for shape, depth, part, *levels in zip(shapes, depths, slices, *sample):
-            cls_target, box_target, box_mask = (as_numpy(level) for level in levels)
-            _check_level(cls_target, box_target, box_mask, shape, depth)
-            cells = outs[0][row, part].reshape(*shape, depth)
-            rows, columns = cls_target.shape[:2]
-            cells[:rows, :columns] = cls_target
-            cells[:rows, columns:] = CLS_IGNORE
-            cells[rows:] = CLS_IGNORE
-            for out, level in zip(outs[1:], (box_target, box_mask)):
-                _scatter(out[row, part], level, shape[1], depth)
-    if (outs[0] < 0).all():
-        warnings.warn(
-            f"no anchor was sampled in a batch of {len(targets[0])} images padded to "
-            f"{image_size[1]} x {image_size[0]}: GluonCV's RPN loss will divide by zero",
-            RPNTargetWarning,
-            stacklevel=3,
-        )
-    return batches
 
 
 def _check_level(cls_target, box_target, box_mask, shape: tuple[int, int], depth: int) -> None:
@@ -250,13 +278,20 @@ def _check_level(cls_target, box_target, box_mask, shape: tuple[int, int], depth
         )
 
 
-def _scatter(out: np.ndarray, level: np.ndarray, padded_columns: int, depth: int) -> None:
-    """Write what is not zero of box targets (rows, columns, 4A) to anchors (N, 4), all zero."""
+def _scatter(
+    out: np.ndarray, level: np.ndarray, sampled: np.ndarray, padded_columns: int, depth: int
+) -> None:
+    """Write what is not zero of box targets (rows, columns, 4A) to anchors (N, 4), all zero.
+
+    That is at most the sampled anchors, in any sample a transform makes. Whether it is so here is
+    a matter of counting, which is much faster than finding.
+    """
     columns = level.shape[1]
     level = np.ascontiguousarray(level).reshape(-1, 4)
-    # Whole words are looked at, several per anchor: an anchor written twice is no harm.
-    words = level.view(np.int64)
-    anchor = np.flatnonzero(words) // words.shape[1]
+    words = level.view(np.int64)  # zeros of either sign differ, so do all NaN
+    anchor = sampled
+    if np.count_nonzero(words) > np.count_nonzero(words[sampled]):
+        anchor = np.flatnonzero(words.any(axis=1))
     cell, base = np.divmod(anchor, depth)
     row, column = np.divmod(cell, columns)
     out[(row * padded_columns + column) * depth + base] = level[anchor]

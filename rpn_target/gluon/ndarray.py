@@ -3,23 +3,17 @@
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
+import sys
 
 import mxnet as mx
 import numpy as np
-from mxnet.base import _LIB, check_call
+from mxnet.base import _LIB, MXNetError, check_call
 
-__all__ = ["SHARED", "as_numpy", "empty", "view"]
+__all__ = ["SHARED", "as_numpy", "empty", "shared_empty", "view"]
 
 SHARED = mx.Context("cpu_shared", 0)
 """Memory that a worker process hands to its parent without a copy; fresh, it is all zeros."""
-
-# A forked process must not collect shared memory it inherits in reference cycles, as in the pool
-# of a DataLoader left half read: it would count down MXNet's references, which both processes
-# share, and its parent fail with "count >= 0" when it frees the memory itself.
-if hasattr(os, "register_at_fork"):  # not on Windows, where no process is forked
-    os.register_at_fork(after_in_child=gc.freeze)
 
 
 class _Memory:
@@ -52,6 +46,29 @@ def view(array: mx.nd.NDArray) -> np.ndarray:
 def empty(shape: tuple[int, ...], dtype=np.float32, ctx: mx.Context | None = None):
     """Return a new NDArray, not initialized, and a `view` of it."""
     array = mx.nd.empty(shape, ctx=ctx or mx.cpu(), dtype=dtype)
+    return array, view(array)
+
+
+def shared_empty(shape: tuple[int, ...], dtype=np.float32) -> tuple[mx.nd.NDArray, np.ndarray]:
+    """Return a new NDArray in MXNet's shared memory, all zeros, and a `view` of it.
+
+    Raises
+    ------
+    OSError
+        If /dev/shm, which it is taken from, has too little space. MXNet itself says nothing until
+        the memory is written to, which kills the process.
+    """
+    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+    try:
+        array = mx.nd.empty(shape, ctx=SHARED, dtype=dtype)
+        if sys.platform == "linux":
+            fd = array._to_shared_mem()[1]
+            os.posix_fallocate(fd, 0, os.fstat(fd).st_size)
+    except (OSError, MXNetError) as error:
+        raise OSError(
+            f"/dev/shm has no space for {size} bytes of shared memory, with which worker processes "
+            "send batches: give it more (docker run --shm-size=1g), or use fewer workers"
+        ) from error
     return array, view(array)
 
 
