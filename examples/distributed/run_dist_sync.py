@@ -25,7 +25,7 @@ import subprocess
 import sys
 import time
 
-from _launch import parse
+from launch import parse
 
 ADDRESS = "127.0.0.1"
 PORT = None  # any that is free

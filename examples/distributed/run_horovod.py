@@ -21,7 +21,7 @@ import shlex
 import shutil
 import sys
 
-from _launch import parse
+from launch import parse
 
 HOSTS = None  # this machine
 INTERFACE = "lo"

@@ -18,12 +18,11 @@ SCRIPT = ROOT / "tests" / "scripts" / "recorded_training.py"
 sys.path.insert(0, str(EXAMPLES))
 sys.path.insert(0, str(SCRIPT.parent))
 
-import _data  # noqa: E402
-import _engines  # noqa: E402
-import _loaders  # noqa: E402
-import _network  # noqa: E402
-import _options  # noqa: E402
+import command_line  # noqa: E402
 import recorded_training  # noqa: E402
+import small_networks  # noqa: E402
+import train_faster_rcnn  # noqa: E402
+from distributed import ranks  # noqa: E402
 
 TINY = ("--short", "96", "--max-size", "160", "--network", "c4", "--batch-size", "1")
 ENGINES = [
@@ -73,13 +72,15 @@ def wait_for_no_process(folder):
 
 def digests_of_one_rank(count):
     """Return the batches of one rank alone, with the draws that the ranks should have."""
-    options = _options.build_parser("").parse_args([*TINY, "--num-workers", "0", "--seeded"])
-    dataset = _data.open_dataset("photos")
-    net = _network.build_network("c4", dataset.classes, options.short, options.max_size, 1)
-    transform_type, batchify_type = _data.IMPLEMENTATIONS["rpn_target"]
-    transform = _data.make_transform(transform_type, net, options.num_sample)
-    engine = _engines.SingleProcess([], "device")
-    loader = _loaders.open_loader(dataset, transform, batchify_type(net), engine, options, count)
+    options = command_line.build_parser("").parse_args([*TINY, "--num-workers", "0", "--seeded"])
+    dataset = train_faster_rcnn.open_dataset("photos")
+    net = small_networks.build_network("c4", dataset.classes, options.short, options.max_size, 1)
+    transform_type, batchify_type = train_faster_rcnn.IMPLEMENTATIONS["rpn_target"]
+    transform = train_faster_rcnn.make_transform(transform_type, net, options.num_sample)
+    engine = ranks.SingleProcess([], "device")
+    loader = train_faster_rcnn.open_loader(
+        dataset, transform, batchify_type(net), engine, options, count
+    )
     with loader as batches:
         return [recorded_training.digest(batch) for batch in batches]
 

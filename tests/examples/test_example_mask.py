@@ -23,10 +23,7 @@ SCRIPT = EXAMPLES / "train_mask_rcnn.py"
 
 sys.path.insert(0, str(EXAMPLES))
 
-import _data  # noqa: E402
-import _mask_data  # noqa: E402
-import _mask_picture  # noqa: E402
-import _mask_training  # noqa: E402
+import command_line  # noqa: E402
 import train_mask_rcnn  # noqa: E402
 
 TINY = ("--short", "96", "--max-size", "160", "--log-interval", "1", "--num-workers", "0")
@@ -34,7 +31,7 @@ TINY = ("--short", "96", "--max-size", "160", "--log-interval", "1", "--num-work
 
 @pytest.fixture(scope="module")
 def dataset():
-    return _mask_data.open_instances("photos")
+    return train_mask_rcnn.open_dataset("photos")
 
 
 @pytest.fixture
@@ -80,7 +77,7 @@ def test_counts(dataset):
 
 
 def test_boxes_are_those_of_the_detection_dataset(dataset):
-    photos = type("Photos", (VOCDetection,), {"CLASSES": _data.PHOTOS_CLASSES})(
+    photos = type("Photos", (VOCDetection,), {"CLASSES": command_line.PHOTOS_CLASSES})(
         root=str(EXAMPLES), splits=[("photos", "trainval")]
     )
     boxes = {
@@ -140,16 +137,16 @@ def test_mask_loss_by_hand():
     score = mx.nd.array([[[[[9.0, -9.0]], [[2.0, -1.0]]]]])
     target = mx.nd.array([[[[[1.0, 0.5]], [[1.0, 0.5]]]]])
     weight = mx.nd.array([[[[[0.0, 0.0]], [[1.0, 1.0]]]]])
-    loss = _mask_training.mask_loss(score, target, weight).asscalar()
+    loss = train_mask_rcnn.mask_loss(score, target, weight).asscalar()
     # -log sigmoid(2), and half -log sigmoid(-1), half -log(1 - sigmoid(-1))
     half = (np.log1p(np.exp(1)) + np.log1p(np.exp(-1))) / 2
     assert loss == pytest.approx((np.log1p(np.exp(-2)) + half) / 2)
-    assert _mask_training.mask_loss(score, target, weight * 0).asscalar() == 0
+    assert train_mask_rcnn.mask_loss(score, target, weight * 0).asscalar() == 0
 
 
 def test_pick_rows():
     array = mx.nd.array([[[0, 1], [2, 3], [4, 5]], [[6, 7], [8, 9], [10, 11]]])
-    picked = _mask_training.pick_rows(array, mx.nd.array([[2, 0], [1, 1]]))
+    picked = train_mask_rcnn.pick_rows(array, mx.nd.array([[2, 0], [1, 1]]))
     assert_array_equal(picked.asnumpy(), [[[4, 5], [0, 1]], [[8, 9], [8, 9]]])
 
 
@@ -167,14 +164,14 @@ def test_pick_rows():
 def test_paste(box, rows, columns):
     expected = np.zeros((6, 10), dtype=bool)
     expected[slice(*rows), slice(*columns)] = True
-    assert_array_equal(_mask_picture.paste(np.ones((14, 14), np.float32), box, 6, 10), expected)
-    assert not _mask_picture.paste(np.zeros((14, 14), np.float32), box, 6, 10).any()
+    assert_array_equal(train_mask_rcnn.paste(np.ones((14, 14), np.float32), box, 6, 10), expected)
+    assert not train_mask_rcnn.paste(np.zeros((14, 14), np.float32), box, 6, 10).any()
 
 
 def test_paste_stretches():
     mask = np.zeros((2, 2), np.float32)
     mask[:, 1] = 1
-    pasted = _mask_picture.paste(mask, (1, 0, 9, 4), 4, 10)
+    pasted = train_mask_rcnn.paste(mask, (1, 0, 9, 4), 4, 10)
     assert_array_equal(pasted, np.tile(np.arange(10) >= 5, (4, 1)) & (np.arange(10) < 9))
 
 

@@ -23,13 +23,10 @@ SCRIPT = EXAMPLES / "train_faster_rcnn.py"
 
 sys.path.insert(0, str(EXAMPLES))
 
-import _data  # noqa: E402
-import _engines  # noqa: E402
-import _loaders  # noqa: E402
-import _options  # noqa: E402
-import _recall  # noqa: E402
-import _training  # noqa: E402
+import command_line  # noqa: E402
+import small_networks  # noqa: E402
 import train_faster_rcnn  # noqa: E402
+from distributed import ranks  # noqa: E402
 
 TINY = ("--short", "96", "--max-size", "160", "--log-interval", "1")
 IN_PROCESS = ("--num-workers", "0")
@@ -66,19 +63,19 @@ def take(sampler):
 
 
 def test_batches_are_full_and_every_pass_has_every_image():
-    batches = take(_loaders.FullBatches(5, batch_size=2, num_batches=5, seed=0))
+    batches = take(train_faster_rcnn.full_batches(5, batch_size=2, num_batches=5, seed=0))
     assert [len(batch) for batch in batches] == [2] * 5
     flat = sum(batches, [])
     assert sorted(flat[:5]) == sorted(flat[5:]) == [0, 1, 2, 3, 4]
 
 
 def test_batch_may_be_larger_than_the_dataset():
-    (batch,) = take(_loaders.FullBatches(3, batch_size=6, num_batches=1, seed=0))
+    (batch,) = take(train_faster_rcnn.full_batches(3, batch_size=6, num_batches=1, seed=0))
     assert sorted(batch) == [0, 0, 1, 1, 2, 2]
 
 
 def test_order_depends_on_the_seed():
-    orders = [take(_loaders.FullBatches(6, 2, 9, seed)) for seed in (0, 0, 1)]
+    orders = [take(train_faster_rcnn.full_batches(6, 2, 9, seed)) for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
 
 
@@ -89,16 +86,14 @@ def test_batches_of_many_epochs():
         def __iter__(self):
             return iter(next(epochs))
 
-    batches = _loaders.ManyEpochs(Loader(), 4)
-    assert len(batches) == 4
-    assert list(batches) == [1, 2, 3, 4]
+    assert list(train_faster_rcnn.many_epochs(Loader(), 4)) == [1, 2, 3, 4]
     assert next(epochs) == [6]  # not begun
 
 
 @pytest.mark.parametrize(
     "argv, expected",
     [
-        ([], _options.DEFAULT_ITERATIONS),
+        ([], command_line.DEFAULT_ITERATIONS),
         (["--iterations", "7"], 7),
         (["--epochs", "2"], 5),  # 2 * 10 images, 4 at a time
         (["--epochs", "3"], 8),  # 7.5, rounded up
@@ -107,14 +102,14 @@ def test_batches_of_many_epochs():
     ],
 )
 def test_num_iterations(argv, expected):
-    options = _options.build_parser("").parse_args(argv)
-    assert _options.num_iterations(options, num_images=10, images_per_iteration=4) == expected
+    options = command_line.build_parser("").parse_args(argv)
+    assert command_line.num_iterations(options, num_images=10, images_per_iteration=4) == expected
 
 
-def test_pairwise_iou():
+def test_iou_of_the_recall():
     a = np.array([[0, 0, 2, 2], [10, 10, 12, 12]], dtype=np.float32)
     b = np.array([[0, 0, 2, 2], [1, 0, 3, 2], [2, 0, 4, 2]], dtype=np.float32)
-    assert_allclose(_recall.pairwise_iou(a, b), [[1, 1 / 3, 0], [0, 0, 0]], rtol=1e-6)
+    assert_allclose(small_networks.bbox_iou(a, b), [[1, 1 / 3, 0], [0, 0, 0]], rtol=1e-6)
 
 
 def test_rpn_losses_by_hand():
@@ -123,7 +118,9 @@ def test_rpn_losses_by_hand():
     cls_target = mx.nd.array([[1, 0, -1]])
     box = mx.nd.array([[[0.1, 0, 0, 1.0], [9, 9, 9, 9], [9, 9, 9, 9]]])
     mask = mx.nd.array([[[1] * 4, [0] * 4, [0] * 4]])
-    cls_loss, box_loss = _training.rpn_losses(score, box, cls_target, mx.nd.zeros((1, 3, 4)), mask)
+    cls_loss, box_loss = train_faster_rcnn.rpn_losses(
+        score, box, cls_target, mx.nd.zeros((1, 3, 4)), mask
+    )
     # -log sigmoid(2) = log(1 + exp(-2)), and -log(1 - sigmoid(-1)) = log(1 + exp(-1))
     assert cls_loss.asscalar() == pytest.approx((np.log1p(np.exp(-2)) + np.log1p(np.exp(-1))) / 2)
     # Smooth L1 with its corner at 1/9: 4.5 * 0.1**2 and 1 - 1/18.
@@ -135,7 +132,7 @@ def test_rcnn_losses_by_hand():
     cls_target = mx.nd.array([[0, 1, -1]])
     box = mx.nd.array([[[[0.5, 0, 0, 2.0], [9, 9, 9, 9]]]])
     mask = mx.nd.array([[[[1] * 4, [0] * 4]]])
-    cls_loss, box_loss = _training.rcnn_losses(
+    cls_loss, box_loss = train_faster_rcnn.rcnn_losses(
         score, box, cls_target, mx.nd.zeros((1, 1, 2, 4)), mask
     )
     assert cls_loss.asscalar() == pytest.approx((np.log(3) + np.log1p(2 * np.exp(-2))) / 2)
@@ -144,8 +141,8 @@ def test_rcnn_losses_by_hand():
 
 def test_losses_are_zero_where_nothing_is_sampled():
     ignored, zeros = -mx.nd.ones((1, 2)), mx.nd.zeros((1, 2, 4))
-    rpn = _training.rpn_losses(mx.nd.ones((1, 2, 1)), zeros + 1, ignored, zeros, zeros)
-    rcnn = _training.rcnn_losses(
+    rpn = train_faster_rcnn.rpn_losses(mx.nd.ones((1, 2, 1)), zeros + 1, ignored, zeros, zeros)
+    rcnn = train_faster_rcnn.rcnn_losses(
         mx.nd.ones((1, 2, 3)), mx.nd.ones((1, 1, 2, 4)), ignored, *[mx.nd.zeros((1, 1, 2, 4))] * 2
     )
     assert [loss.asscalar() for loss in rpn + rcnn] == [0, 0, 0, 0]
@@ -153,15 +150,15 @@ def test_losses_are_zero_where_nothing_is_sampled():
 
 def test_photos_load_as_any_dataset_in_voc_format():
     as_voc = ("voc", str(EXAMPLES), ["photos/trainval"])
-    photos = _data.open_dataset("photos")
-    everything = _data.open_dataset(*as_voc, _data.PHOTOS_CLASSES)
+    photos = train_faster_rcnn.open_dataset("photos")
+    everything = train_faster_rcnn.open_dataset(*as_voc, command_line.PHOTOS_CLASSES)
     assert len(everything) == len(photos) == 6
     for (_, label), (_, expected) in zip(everything, photos):
         assert_array_equal(label, expected)
 
 
 def test_images_without_a_wanted_class_are_left_out():
-    dataset = _data.open_dataset(
+    dataset = train_faster_rcnn.open_dataset(
         "voc", str(EXAMPLES), ["photos/trainval"], ["coin", "unicorn", "cat"]
     )
     labels = [label for _, label in dataset]
@@ -186,7 +183,7 @@ def test_both_transforms_train_alike_digit_for_digit(run, tmp_path, network):
 
 
 def test_two_devices_share_a_batch(run, monkeypatch):
-    monkeypatch.setattr(_engines, "find_devices", lambda gpus: [mx.cpu(0), mx.cpu(1)])
+    monkeypatch.setattr(ranks, "find_devices", lambda gpus: [mx.cpu(0), mx.cpu(1)])
     printed = run("--network", "c4", "--iterations", 2, "--batch-size", 1)
     assert "2 batches of 2," in printed
     assert len(losses_in(printed)) == 2
@@ -240,8 +237,8 @@ def test_dataset_in_coco_format(run, tmp_path):
         "--network", "c4", "--iterations", 1,
     )  # fmt: skip
     assert "on 1 images" in printed
-    with pytest.raises(_options.UsageError, match="--classes must be the categories"):
-        _data.open_dataset("coco", str(tmp_path), ["instances_one"], ["spoon"])
+    with pytest.raises(command_line.UsageError, match="--classes must be the categories"):
+        train_faster_rcnn.open_dataset("coco", str(tmp_path), ["instances_one"], ["spoon"])
     assert len(losses_in(printed)) == 1
 
 
@@ -362,8 +359,8 @@ def main():
 
 # As with MXNet, which makes a new engine in every forked process.
 os.register_at_fork(after_in_child=lambda: time.sleep(DELAY))
-import _program
-_program.start(main)
+import processes
+processes.start(main)
 """
 
 

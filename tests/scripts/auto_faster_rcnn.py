@@ -36,7 +36,7 @@ class PrintLosses(logging.Handler):
 def main():
     """Train."""
     args = parse_args(__doc__)
-    from _network import build_network
+    from small_networks import build_network
 
     def small_network(name, classes, **options):
         net = build_network("fpn", classes, 128, 192, args.batch_size)

@@ -94,7 +94,7 @@ def get_dataloader(net, train_dataset, train_transform, batch_size, num_shards, 
 def main():
     """Train."""
     args = parse_args(__doc__)
-    from _network import build_network
+    from small_networks import build_network
 
     *parts, ctx = place(args)
     train_dataset = Photos(root=EXAMPLES, splits=[("photos", "trainval")])

@@ -98,11 +98,11 @@ def get_dataloader(net, train_dataset, train_transform, batch_size, num_shards, 
 def main():
     """Train."""
     args = parse_args(__doc__, use_fpn=True)
-    from _mask_network import build_mask_network
+    from small_networks import build_network
 
     *parts, ctx = place(args)
     train_dataset = Photos(os.path.join(EXAMPLES, "photos"), splits=["instances_photos"])
-    net = build_mask_network(Photos.CLASSES, 128, 192, args.batch_size // len(ctx))
+    net = build_network("mask_fpn", Photos.CLASSES, 128, 192, args.batch_size // len(ctx))
     initialize(net, ctx)
     train_data = get_dataloader(
         net, train_dataset, MaskRCNNDefaultTrainTransform, args.batch_size, len(ctx), parts, args

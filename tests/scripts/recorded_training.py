@@ -14,7 +14,6 @@ sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "..", "
 import rpn_target  # noqa: F401  first, for the sake of recent NumPy
 
 # isort: split
-import _experiment
 import train_faster_rcnn
 
 PATH = os.path.join(os.environ.get("RECORDS", "."), str(os.getpid()))
@@ -27,37 +26,28 @@ def digest(arrays):
     return hashlib.sha256(arrays.asnumpy().tobytes()).hexdigest()
 
 
-class Recorded:
-    """A loader that keeps a digest of every batch."""
-
-    def __init__(self, loader):
-        self._loader = loader
-        self.digests = []
-
-    def __len__(self):
-        return len(self._loader)
-
-    def __iter__(self):
-        for batch in self._loader:
-            self.digests.append(digest(batch))
-            yield batch
+def recorded(batches, digests):
+    """Yield batches, and keep a digest of each."""
+    for batch in batches:
+        digests.append(digest(batch))
+        yield batch
 
 
-def train(net, trainer, loader, contexts, log_interval, step, train=_experiment.train):
+def train(net, trainer, batches, *others, train=train_faster_rcnn.train):
     """Train, and write the record."""
-    loader = Recorded(loader)
-    history = train(net, trainer, loader, contexts, log_interval, step)
+    digests = []
+    history = train(net, trainer, recorded(batches, digests), *others)
     weights = {
         name: digest(parameter.list_data())
         for name, parameter in net.collect_train_params().items()
         if parameter.grad_req != "null"  # not the statistics, which every rank has of its own data
     }
     with open(PATH + ".json", "w") as file:
-        json.dump({"batches": loader.digests, "weights": weights}, file)
+        json.dump({"batches": digests, "weights": weights}, file)
     return history
 
 
 if __name__ == "__main__":
     open(PATH + ".started", "w").close()
-    _experiment.train = train
+    train_faster_rcnn.train = train
     sys.exit(train_faster_rcnn.main())

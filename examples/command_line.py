@@ -1,11 +1,24 @@
-"""The command line of the training scripts."""
+"""The command line of the training scripts: their options, and the data set that these name."""
 
 from __future__ import annotations
 
 import argparse
+import importlib.util
 import os
+import random
+import signal
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+PHOTOS_CLASSES = (
+    "camera", "cat", "coin", "cup", "eye", "face", "helmet", "nose",
+    "person", "rocket", "saucer", "shuttle", "spoon", "tower", "tripod",
+)  # fmt: skip
+OUTLINED_CLASSES = ("coin", "cup", "eye", "nose", "rocket", "saucer", "spoon")
 
 DEFAULT_ITERATIONS = 120
+SUMMARY_WINDOW = 10  # iterations in the first and the last loss of the summary
+INTERRUPTED = 128 + signal.SIGINT  # as shells number it
 PICTURE_FORMATS = (".png", ".jpg", ".pdf", ".svg")
 SPLITS_HELP = {
     "voc": "in VOC format FOLDER/NAME (default: VOC2007/trainval VOC2012/trainval)",
@@ -205,3 +218,158 @@ def num_iterations(options, num_images, images_per_iteration):
         return options.iterations or DEFAULT_ITERATIONS
     iterations = -(-options.epochs * num_images // images_per_iteration)
     return min(iterations, options.iterations or iterations)
+
+
+def seed_all(seed):
+    """Seed every generator that anything draws from."""
+    import mxnet as mx  # only now, so that --help need not wait for it
+    import numpy as np
+
+    random.seed(seed)
+    np.random.seed(seed)
+    mx.random.seed(seed)
+
+
+def announce(options, dataset, engine, title):
+    """Say what is trained; return the number of batches, and --log-interval where one speaks."""
+    batch_size = options.batch_size * len(engine.contexts) * engine.num_ranks
+    num_batches = num_iterations(options, len(dataset), batch_size)
+    if engine.rank != 0:
+        return num_batches, None
+    print(
+        f"{title} on {len(dataset)} images, {num_batches} batches of {batch_size}, "
+        f"transform of {options.transform}",
+        flush=True,
+    )
+    return num_batches, options.log_interval
+
+
+def report(history, before, after, num_proposals, **columns):
+    """Print what training achieved.
+
+    Parameters
+    ----------
+    history : np.ndarray of shape (iterations, parts)
+        The losses.
+    before, after : (int, int)
+        Objects found among the proposals, and objects there are.
+    num_proposals : int
+        How many proposals of an image are looked at.
+    **columns : slice
+        The parts to sum up, by name: a line for each.
+    """
+    window = max(1, min(SUMMARY_WINDOW, len(history) // 2))
+    first, last = history[:window].mean(axis=0), history[-window:].mean(axis=0)
+    for name, part in columns.items():
+        print(
+            f"{name} loss: {first[part].sum():.4f} at first, {last[part].sum():.4f} at last "
+            f"(means of {window} iterations)"
+        )
+    before, after = (
+        f"{found} of {total} ({found / total:.0%})" for found, total in (before, after)
+    )
+    print(
+        f"Objects among the {num_proposals} best proposals of an image (IoU >= 0.5): "
+        f"{before} before training, {after} after"
+    )
+
+
+def open_voc(base, root=None, splits=None, classes=None):
+    """Return a dataset in VOC format of these classes, without the images that have none of them.
+
+    Parameters
+    ----------
+    base : type
+        `gluoncv.data.VOCDetection`, or a subclass.
+    root, splits, classes : optional
+        What --root, --splits and --classes say.
+
+    Raises
+    ------
+    UsageError
+        If there is no such dataset, or nothing in it.
+    """
+    root = _folder(root or "~/.mxnet/datasets/voc")
+    pairs = []
+    for split in splits or ("VOC2007/trainval", "VOC2012/trainval"):
+        folder, slash, name = split.rpartition("/")
+        if not slash:
+            raise UsageError(f"--splits of VOC format must be FOLDER/NAME, but got {split!r}")
+        _require_file(os.path.join(root, folder, "ImageSets", "Main", name + ".txt"))
+        pairs.append((folder, name))
+    # GluonCV asks the class, not the instance, for its classes, and writes those of files small.
+    classes = [name.lower() for name in classes or base.CLASSES]
+    of_classes = type(base.__name__, (base,), {"CLASSES": classes})
+    dataset = of_classes(root=root, splits=pairs, preload_label=True)
+    kept = [number for number, label in enumerate(dataset._label_cache) if len(label)]
+    dataset._items = [dataset._items[number] for number in kept]
+    dataset._label_cache = [dataset._label_cache[number] for number in kept]
+    return _require_images(dataset, root)
+
+
+def open_coco(base, root=None, splits=None, classes=None, **options):
+    """Return a dataset in COCO format of these classes.
+
+    Parameters
+    ----------
+    base : type
+        `gluoncv.data.COCODetection` or `gluoncv.data.COCOInstance`, or a subclass.
+    root, splits, classes : optional
+        What --root, --splits and --classes say.
+    **options
+        For `base`.
+
+    Raises
+    ------
+    UsageError
+        If there is no such dataset, or nothing in it.
+    """
+    root = _folder(root or "~/.mxnet/datasets/coco")
+    splits = splits or ("instances_train2017",)
+    if importlib.util.find_spec("pycocotools") is None:  # GluonCV would try to install it
+        raise UsageError("a dataset in COCO format needs pycocotools: pip install pycocotools")
+    for split in splits:
+        _require_file(os.path.join(root, "annotations", split + ".json"))
+    of_classes = type(base.__name__, (base,), {"CLASSES": list(classes or base.CLASSES)})
+    try:
+        dataset = of_classes(root=root, splits=list(splits), **options)
+    except ValueError as error:
+        if "category names" not in str(error):
+            raise
+        raise UsageError("--classes must be the categories of the dataset, in order") from error
+    return _require_images(dataset, root)
+
+
+def _folder(root):
+    root = os.path.expanduser(root)
+    if not os.path.isdir(root):
+        raise UsageError(f"--root must be a folder, but there is none at {root}")
+    return root
+
+
+def _require_file(path):
+    if not os.path.isfile(path):
+        raise UsageError(f"--splits must name files of the dataset, but there is no {path}")
+
+
+def _require_images(dataset, root):
+    if not len(dataset):
+        raise UsageError(f"--splits must list images with objects, but {root} has none there")
+    return dataset
+
+
+def answer(parser, run, argv=None):
+    """Call `run` with the parsed arguments, and return the exit status."""
+    options = parser.parse_args(argv)
+    try:
+        check(options)
+        run(options)
+    except UsageError as error:
+        parser.error(str(error))
+    except FloatingPointError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print(f"{parser.prog}: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    return 0

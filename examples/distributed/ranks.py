@@ -9,7 +9,7 @@ rank's own.
 from __future__ import annotations
 
 import mxnet as mx
-from _options import UsageError
+from command_line import UsageError
 from mxnet import gluon
 
 OPTIMIZER = "adam"
