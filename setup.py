@@ -10,10 +10,10 @@ HERE = pathlib.Path(__file__).resolve().parent
 
 def read_version():
     """Return ``rpn_target.__version__`` without importing the package (or MXNet with it)."""
-    source = (HERE / "rpn_target" / "__init__.py").read_text(encoding="utf-8")
+    source = (HERE / "rpn_target" / "version.py").read_text(encoding="utf-8")
     match = re.search(r'^__version__ = "([^"]+)"', source, re.MULTILINE)
     if match is None:
-        raise RuntimeError('rpn_target/__init__.py must have a line __version__ = "..."')
+        raise RuntimeError('rpn_target/version.py must have a line __version__ = "..."')
     return match.group(1)
 
 

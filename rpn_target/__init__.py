@@ -29,7 +29,9 @@ from .gluon.set_anchors import set_anchors  # noqa: E402
 from .gluon.transforms import FasterRCNNTrainTransform  # noqa: E402
 from .loader.seeded_loader import seeded_loader  # noqa: E402
 from .plot import plot_targets  # noqa: E402
+from .report.inspection import inspect_dataset, suggest_anchors  # noqa: E402
 from .swap.install import install, uninstall  # noqa: E402
+from .version import __version__ as __version__  # noqa: E402
 
 __all__ = [
     "AnchorLattice",
@@ -42,11 +44,11 @@ __all__ = [
     "RPNTargetGenerator",
     "RPNTargetSampler",
     "RPNTargetWarning",
+    "inspect_dataset",
     "install",
     "plot_targets",
     "seeded_loader",
     "set_anchors",
+    "suggest_anchors",
     "uninstall",
 ]
-
-__version__ = "0.1.0"

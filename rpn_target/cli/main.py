@@ -9,8 +9,8 @@ import signal
 import sys
 from typing import Sequence
 
-from .. import __version__
 from ..report import ReportError
+from ..version import __version__
 
 __all__ = ["main"]
 

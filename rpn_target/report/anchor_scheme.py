@@ -60,7 +60,7 @@ class AnchorScheme:
         cls, title: str, net: Any, short: Sequence[int] | None = None, max_size: int | None = None
     ) -> AnchorScheme:
         """Return the scheme of a GluonCV network, with sizes of its own where none are given."""
-        levels = anchor_levels(net, not hasattr(net.rpn.anchor_generator, "anchors"))
+        levels = anchor_levels(net)
         if short is None:
             short = net.short if isinstance(net.short, (tuple, list)) else (net.short,)
         sizes = feature_map_sizes(net)
@@ -94,8 +94,13 @@ def resized_size(width: int, height: int, short: int, max_size: int) -> tuple[in
 
 
 BASE_SIZE = 16  # of all networks in GluonCV's model zoo
-# What people write down as aspect ratios, to be tried where only the rounded boxes are known.
-PLAIN_RATIOS = np.unique([k / 20 for k in range(1, 101)] + [1 / k for k in range(1, 11)])
+# Aspect ratios to be tried where only the rounded boxes are known: what people write down, and
+# numbers of three digits, which `rpn_target.suggest_anchors` returns.
+PLAIN_RATIOS = np.unique(
+    [k / 20 for k in range(1, 101)]
+    + [1 / k for k in range(1, 11)]
+    + [k / scale for scale in (10, 100, 1000, 10000) for k in range(100, 1000)]
+)
 
 
 class Recipe(NamedTuple):
@@ -140,37 +145,47 @@ class Recipe(NamedTuple):
         """Return the recipe as command-line arguments."""
         return " ".join(self.options())
 
-    def keywords(self) -> str:
-        """Return the recipe as keyword arguments of GluonCV's networks."""
-        scales = [level if len(level) > 1 else level[0] for level in self.scales]
-        several = len(self.strides) > 1
-        return (
-            f"strides={self.strides if several else self.strides[0]}, "
-            f"base_size={self.base_size:g}, scales={tuple(scales) if several else self.scales[0]}, "
-            f"ratios={self.ratios}"
-        )
+    def keywords(self) -> dict[str, Any]:
+        """Return what `rpn_target.set_anchors` takes besides a network."""
+        if len(self.strides) == 1:
+            scales: tuple = self.scales[0]
+        else:
+            scales = tuple(level if len(level) > 1 else level[0] for level in self.scales)
+        return {"scales": scales, "ratios": self.ratios, "base_size": self.base_size}
+
+    def call(self) -> str:
+        """Return the line that gives a network these anchors."""
+        arguments = ", ".join(f"{name}={value}" for name, value in self.keywords().items())
+        return f"rpn_target.set_anchors(net, {arguments})"
 
 
 def recipe_of(levels: Sequence[Level]) -> Recipe | None:
     """Return a recipe that makes exactly these anchors, or None if none is found."""
-    scales: list[tuple[float, ...]] = []
-    ratios: tuple[Any, ...] = ()
-    for level in levels:
-        sides = level.base[:, 2:] - level.base[:, :2] + 1
-        shapes = sides[:, 1] / sides[:, 0]
-        # Ratios are outermost: the first run of boxes with one shape has every scale once.
-        count = int(np.flatnonzero(np.append(np.abs(shapes / shapes[0] - 1) > 1e-6, True))[0])
-        if len(sides) % count:
+    sides = [level.base[:, 2:] - level.base[:, :2] + 1 for level in levels]
+    shapes = [one[:, 1] / one[:, 0] for one in sides]
+    # Ratios are outermost: the first run of boxes with one shape has every scale once. The last
+    # level has the largest cells, where the least is lost by rounding.
+    first = np.append(np.abs(shapes[-1] / shapes[-1][0] - 1) > 1e-6, True)
+    count = int(np.flatnonzero(first)[0])
+    if any(len(one) % count or len(one) != len(sides[0]) for one in sides):
+        return None
+    ratios = []
+    for number in range(0, len(sides[0]), count):
+        fits = np.ones(len(PLAIN_RATIOS), bool)
+        for level, shape in zip(levels, shapes):
+            width, height = _whole_sides(level.stride, PLAIN_RATIOS)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                fits &= np.abs(height / (width * shape[number]) - 1) < 1e-6
+        if not fits.any():
             return None
-        found = tuple(_plain_ratio(level.stride, side) for side in sides[::count])
-        if None in found or (ratios and found != ratios):
-            return None
-        ratios = found
-        width = np.round(np.sqrt(level.stride**2 / ratios[0]))
-        scale = sides[:count, 0] / width * level.stride / BASE_SIZE
+        ratios.append(plain(min(PLAIN_RATIOS[fits].tolist(), key=lambda r: len(f"{r:g}"))))
+    scales = []
+    for level, one in zip(levels, sides):
+        width, _ = _whole_sides(level.stride, ratios[0])
+        scale = one[:count, 0] / width * level.stride / BASE_SIZE
         scales.append(tuple(plain(value) for value in scale.tolist()))
     strides = tuple(plain(level.stride) for level in levels)
-    recipe = Recipe(strides, BASE_SIZE, tuple(scales), tuple(plain(r) for r in ratios))
+    recipe = Recipe(strides, BASE_SIZE, tuple(scales), tuple(ratios))
     same = all(
         one.base.shape == other.base.shape and np.allclose(one.base, other.base, atol=1e-3)
         for one, other in zip(recipe.levels(), levels)
@@ -178,15 +193,10 @@ def recipe_of(levels: Sequence[Level]) -> Recipe | None:
     return recipe if same else None
 
 
-def _plain_ratio(stride: float, side: np.ndarray) -> float | None:
-    """Return the plainest ratio that gives this shape once its sides are whole pixels."""
-    widths = np.round(np.sqrt(stride**2 / PLAIN_RATIOS))
-    heights = np.round(widths * PLAIN_RATIOS)
-    fits = np.flatnonzero(np.abs(heights * side[0] / (widths * side[1]) - 1) < 1e-6)
-    if not len(fits):
-        return None
-    digits = [len(f"{PLAIN_RATIOS[number]:g}") for number in fits]
-    return float(PLAIN_RATIOS[fits[int(np.argmin(digits))]])
+def _whole_sides(stride: float, ratio: Any) -> tuple[Any, Any]:
+    """Return width and height of a cell's square in a ratio, in whole pixels as GluonCV rounds."""
+    width = np.round(np.sqrt(stride**2 / ratio))
+    return width, np.round(width * ratio)
 
 
 def plain(value: float) -> Any:

@@ -305,8 +305,8 @@ def _suggestion(figures: dict) -> str:
     after = found["after"]
     flags = options(after["arguments"])
     if found["better"]:
-        keywords = escape(after["keywords"])
-        verdict = f'Try {flags}, in GluonCV <code class="long">{keywords}</code>.'
+        call = escape(after["call"])
+        verdict = f'Try <code class="long">{call}</code>, as options {flags}.'
     else:
         verdict = f"{NO_BETTER} The search came up with {flags}."
     line = suggestion_line(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from .. import __version__
+from ..version import __version__
 from .coverage import SIZES, least_learned
 from .workers import Job
 

@@ -2,8 +2,10 @@
 
 The best IoU of an object needs no assignment: along a lattice the overlap rises and falls
 symmetrically, so of each anchor shape the best anchor is the valid one nearest to the object's
-center. That makes one set of anchors cheap to judge, for all objects at once, and a random search
-from a few starting points good enough.
+center. That makes one set of anchors cheap to judge, for all objects at once. What is searched for
+is what matters in training: objects that reach ``pos_iou_thresh``, and few that are never learned,
+in every group of sizes. Differential evolution finds it from three starting points: the anchors as
+they are, quantiles of the objects' sizes and shapes, and their clusters (k-means on IoU).
 """
 
 from __future__ import annotations
@@ -14,8 +16,11 @@ import numpy as np
 from tqdm import tqdm
 
 from ..core.boxes import intersection_over_union
+from ..core.feature_maps import FeatureMapSizes
+from ..core.settings import TargetSettings
 from . import ReportError
 from .anchor_scheme import AnchorScheme, Recipe
+from .coverage import SIZES, size_names
 from .source import BrokenItem
 from .workers import Job, network_boxes, summarize
 
@@ -24,7 +29,6 @@ __all__ = ["best_ious", "search", "starting_recipe", "suggest"]
 IMAGES = 2000  # at most, on either side
 OBJECTS = 4000  # at most, to search with
 SIDES = ("before", "after")
-SHARES = ("at_50", "at_70")
 
 
 def starting_recipe(scheme: AnchorScheme) -> Recipe:
@@ -68,7 +72,7 @@ def suggest(job: Job, indices, workers: int, seed: int) -> dict:
             f"--suggest needs objects in at least two images, but of {len(order)} the half to "
             "search with has none"
         )
-    found = search(recipe, job.scheme.feature_maps, boxes, sizes, job.settings.allowed_border, seed)
+    found = search(recipe, job.scheme.feature_maps, boxes, sizes, job.settings, seed)
     recipes = (recipe, found)
     tallies = []
     for side, one in zip(SIDES, recipes):
@@ -77,9 +81,9 @@ def suggest(job: Job, indices, workers: int, seed: int) -> dict:
         tallies.append(summary.every)
     if not tallies[0].objects:
         raise ReportError("--suggest needs objects in at least two images, to measure on others")
-    before, after = ([getattr(tally, name) for name in SHARES] for tally in tallies)
-    # Neither share may fall on images that the search has not seen.
-    better = after != before and all(new >= old for new, old in zip(after, before))
+    before, after = tallies
+    won = before.never - after.never, after.above - before.above
+    better = min(won) >= 0 and max(won) > 0  # on images that the search has not seen
     return {
         "searched_images": len(searched),
         "searched_objects": len(boxes),
@@ -87,7 +91,7 @@ def suggest(job: Job, indices, workers: int, seed: int) -> dict:
         "better": better,
         **{
             side: {
-                "arguments": one.arguments(), "keywords": one.keywords(),
+                "arguments": one.arguments(), "keywords": one.keywords(), "call": one.call(),
                 "held_out": tally.figures(),
             }
             for side, one, tally in zip(SIDES, recipes, tallies)
@@ -112,9 +116,12 @@ def _objects(job: Job, indices, seed: int):
     return boxes, sizes
 
 
-TRIALS = 600  # sets of anchors that are judged
-SPREAD = 0.35  # of the first steps, in logarithms: e to this is some 1.4
-LEAST = 0.01  # share that counts as little, whose logarithm still exists
+MEMBERS = 20  # sets of anchors that evolve
+GENERATIONS = 60
+MUTATION = (0.5, 1.0)  # factor of the difference of two members that is added to the best
+CROSSOVER = 0.7  # probability that a number is taken from the mutant
+SPREAD = 0.3  # of the first members around the starting points, in logarithms
+CLUSTER_ROUNDS = 60
 DIGITS = 3  # that a found number is rounded to, before it is judged
 
 
@@ -152,53 +159,82 @@ def best_ious(levels, feature_maps, boxes, sizes, border: float = 0) -> np.ndarr
     return np.where(meets, iou, 0).max(axis=1)
 
 
-def search(recipe: Recipe, feature_maps, boxes, sizes, border: float, seed: int) -> Recipe:
+def search(
+    recipe: Recipe, feature_maps: FeatureMapSizes, boxes: np.ndarray, sizes: np.ndarray,
+    settings: TargetSettings, seed: int,
+) -> Recipe:  # fmt: skip
     """Return a recipe with as many scales and ratios that covers the objects better.
 
-    It raises the shares of objects at or above 0.5 and 0.7 together, lowers neither, and may be
-    the recipe given. The same arguments give the same recipe.
+    It may be the recipe given. The same arguments give the same recipe.
 
     Parameters
     ----------
     recipe : Recipe
         Where the search starts.
-    feature_maps, boxes, sizes, border
+    feature_maps, boxes, sizes
         See `best_ious`.
+    settings : TargetSettings
+        Its thresholds and its border.
     seed : int
-    """
 
-    def judge(recipe: Recipe) -> tuple:
-        iou = best_ious(recipe.levels(), feature_maps, boxes, sizes, border)
-        return np.mean(iou >= 0.5), np.mean(iou >= 0.7), np.mean(iou)
+    Notes
+    -----
+    Differential evolution after Storn and Price (1997), "best/1/bin", in logarithms.
+    """
+    groups = _size_groups(boxes)
+
+    def score(logs: np.ndarray) -> float:
+        try:
+            levels = _from_logs(recipe, logs).levels()
+        except ValueError:  # anchors of less than a pixel
+            return -np.inf
+        iou = best_ious(levels, feature_maps, boxes, sizes, settings.allowed_border)
+        return _score(iou, groups, settings)
 
     generator = np.random.default_rng(seed)
-    least = judge(recipe)
-    best, best_score = recipe, _score(least)
-    starts = [_to_logs(recipe), _from_objects(recipe, boxes)]
-    for number in range(TRIALS):
-        if number < len(starts):
-            logs = starts[number]
-        else:
-            # Small steps become more frequent, large ones never stop.
-            spread = SPREAD * (1 - number / TRIALS) * generator.choice([1, 0.3, 0.1])
-            start = _to_logs(best) if generator.random() < 0.8 else starts[1]
-            some = generator.random(len(start)) < max(0.3, 1 / len(start))
-            logs = start + some * generator.normal(0, spread, len(start))
-        trial = _from_logs(recipe, logs)
-        if not trial.is_valid():
-            continue
-        shares = judge(trial)
-        if _score(shares) > best_score and shares[0] >= least[0] and shares[1] >= least[1]:
-            best, best_score = trial, _score(shares)
-    return best
+    starts = [
+        _to_logs(recipe), _from_objects(recipe, boxes), _from_clusters(recipe, boxes, generator)
+    ]  # fmt: skip
+    members = starts + [
+        starts[number % 3] + generator.normal(0, SPREAD, len(starts[0]))
+        for number in range(MEMBERS - 3)
+    ]
+    scores = [score(member) for member in members]
+    for _ in range(GENERATIONS):
+        for number, member in enumerate(members):
+            best = members[int(np.argmax(scores))]
+            one, other = generator.choice(MEMBERS, 2, replace=False)
+            mutant = best + generator.uniform(*MUTATION) * (members[one] - members[other])
+            taken = generator.random(len(member)) < CROSSOVER
+            taken[generator.integers(len(member))] = True
+            trial = np.where(taken, mutant, member)
+            of_trial = score(trial)
+            if of_trial >= scores[number]:
+                members[number], scores[number] = trial, of_trial
+    best = int(np.argmax(scores))
+    if scores[best] <= score(starts[0]):
+        return recipe
+    return _from_logs(recipe, members[best])
 
 
-def _score(shares) -> float:
-    """Return one number for the shares at or above 0.5 and 0.7, and the mean IoU."""
-    # In logarithms, a gain of the large share is not worth more than one of the small share. The
-    # mean decides between sets that are equal otherwise, and leads to better ones.
-    at_50, at_70, mean = shares
-    return np.log(at_50 + LEAST) + np.log(at_70 + LEAST) + 0.2 * mean
+def _size_groups(boxes: np.ndarray) -> list[np.ndarray]:
+    """Return the rows of the objects of each size that there are, sizes as the network sees."""
+    names = size_names(boxes)
+    return [np.flatnonzero(names == name) for name in SIZES if (names == name).any()]
+
+
+def _score(iou: np.ndarray, groups: list[np.ndarray], settings: TargetSettings) -> float:
+    """Return how good the best IoUs are: a mean over the size groups, large ones counting more.
+
+    Of each group the share at or above ``pos_iou_thresh``, the share that is learned, and, which
+    leads from one set of anchors to a better one, half of the mean way from one to the other.
+    """
+    positive, least = settings.pos_iou_thresh, settings.neg_iou_thresh
+    way = np.clip((iou - least) / max(positive - least, 1e-6), 0, 1)
+    goal = (iou >= positive) + 1.0 * (iou >= least) + 0.5 * way
+    # The root, so that a few objects of another size are neither ignored nor decisive.
+    weights = np.sqrt([len(rows) for rows in groups])
+    return float(np.average([goal[rows].mean() for rows in groups], weights=weights))
 
 
 def _to_logs(recipe: Recipe) -> np.ndarray:
@@ -228,3 +264,19 @@ def _from_objects(recipe: Recipe, boxes: np.ndarray) -> np.ndarray:
         [np.quantile(values, (np.arange(n) + 0.5) / n)
          for values, n in ((size, count), (shape, len(recipe.ratios)))]
     )  # fmt: skip
+
+
+def _from_clusters(recipe: Recipe, boxes: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+    """Return sizes and shapes of the objects' clusters (k-means on IoU) as logarithms."""
+    sides = np.maximum(boxes[:, 2:] - boxes[:, :2], 1).astype(np.float64)
+    count = len(recipe.scales[0]) * len(recipe.strides)
+    clusters = min(count * len(recipe.ratios), len(sides))
+    centers = sides[generator.choice(len(sides), clusters, replace=False)]
+    for _ in range(CLUSTER_ROUNDS):
+        shared = np.minimum(sides[:, None], centers).prod(axis=2)
+        union = sides.prod(axis=1)[:, None] + centers.prod(axis=1) - shared
+        nearest = (shared / union).argmax(axis=1)
+        for number in np.unique(nearest):
+            centers[number] = np.median(sides[nearest == number], axis=0)
+    centers = np.repeat(centers, np.bincount(nearest, minlength=clusters), axis=0)
+    return _from_objects(recipe, np.concatenate([np.zeros_like(centers), centers], axis=1))

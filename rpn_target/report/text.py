@@ -165,7 +165,7 @@ def _suggestion(figures: dict) -> str:
         lines += [
             f"  before  {suggestion['before']['arguments']}",
             f"  after   {suggestion['after']['arguments']}",
-            f"  in GluonCV: {suggestion['after']['keywords']}",
+            f"  {suggestion['after']['call']}",
         ]
     else:
         lines.append(f"  {NO_BETTER}")

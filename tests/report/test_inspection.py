@@ -1,0 +1,240 @@
+"""The report from Python: `inspect_dataset`, `suggest_anchors`, and what follows from them."""
+
+import json
+
+import helpers  # first: it imports rpn_target before MXNet
+import mxnet as mx
+import numpy as np
+import pytest
+import report_helpers
+from gluoncv.data import VOCDetection
+
+import rpn_target
+from rpn_target.core.lattice import base_boxes
+from rpn_target.core.settings import TargetSettings
+from rpn_target.gluon.network import anchor_levels
+from rpn_target.report.anchor_scheme import AnchorScheme, Recipe, recipe_of
+from rpn_target.report.suggest import best_ious, search
+
+
+class Bars:
+    """Thin objects, which the usual anchors cover badly."""
+
+    classes = ("bar", "pole")
+
+    def __init__(self, length=16, seed=0, ratio=9.0):
+        draw = np.random.RandomState(seed)
+        self.decoded = []
+        self.labels = []
+        for _ in range(length):
+            width = draw.uniform(50, 90, 2)
+            height = width / ratio
+            x, y = draw.uniform(0, 30, 2), draw.uniform(0, 80, 2)
+            self.labels.append(np.c_[x, y, x + width, y + height, [0, 1]])
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, index):
+        self.decoded.append(index)
+        return mx.nd.zeros((100, 128, 3), dtype="uint8"), self.labels[index]
+
+
+def test_figures_and_page_of_any_dataset(c4_net, tmp_path):
+    dataset = Bars()
+    before = [label.copy() for label in dataset.labels]
+    states = helpers.random_states()
+    report = rpn_target.inspect_dataset(dataset, c4_net, suggest_better=False, workers=0)
+    assert helpers.random_states() == states
+    helpers.assert_same(dataset.labels, before)
+    assert dataset.decoded == list(range(16))  # once each
+    figures = report.figures
+    assert figures["images"]["count"] == 16
+    assert figures["objects"]["all"]["objects"] == 32
+    assert sorted(figures["objects"]["by_class"]) == ["bar", "pole"]
+    assert figures["anchors"]["short"] == [100]
+    assert figures["anchors"]["max_size"] == 200
+    assert "suggestion" not in figures
+    assert "32 objects" in str(report)
+
+    page = report.page()
+    assert page.startswith("<!DOCTYPE html>")
+    report.save(str(tmp_path / "page.html"))
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == page
+    notebook = report._repr_html_()
+    assert notebook.startswith("<iframe")
+    assert "<!DOCTYPE" not in notebook  # escaped, within the attribute
+
+
+def test_same_as_the_command(fpn_resnet50, tmp_path):
+    report_helpers.write_voc(tmp_path, report_helpers.make_samples(8))
+    command = report_helpers.figures_of(
+        tmp_path, "--dataset", "voc", "--root", tmp_path, "--suggest",
+        "--network", "faster_rcnn_fpn_resnet50_v1b_coco", "--short", 200,
+    )  # fmt: skip
+
+    class Dataset(VOCDetection):
+        CLASSES = report_helpers.NAMES
+
+    dataset = Dataset(root=str(tmp_path), splits=[("", "trainval")])
+    dataset[0]
+    decode = mx.image.imread
+    mx.image.imread = None  # sizes are read without decoding
+    try:
+        report = rpn_target.inspect_dataset(dataset, fpn_resnet50, short=200)
+    finally:
+        mx.image.imread = decode
+    for name in ("objects", "shapes", "settings", "suggestion"):
+        assert json.loads(json.dumps(report.figures[name])) == command[name], name
+    assert "jpeg;base64" in report.page()  # the gallery
+
+
+def test_settings_sizes_and_limit(c4_net):
+    report = rpn_target.inspect_dataset(
+        Bars(), c4_net, short=(80, 120), max_size=150, limit=5, suggest_better=False,
+        pos_iou_thresh=0.6, low_quality_matches="keep",
+    )  # fmt: skip
+    assert report.figures["images"]["count"] == 5
+    assert report.figures["anchors"]["short"] == [80, 120]
+    assert report.figures["settings"]["pos_iou_thresh"] == 0.6
+    assert report.figures["objects"]["all"]["never"] == 0
+
+
+def test_broken_items_are_named(c4_net):
+    class Broken(Bars):
+        def __getitem__(self, index):
+            if index == 3:
+                raise OSError("cannot be decoded")
+            return super().__getitem__(index)
+
+    figures = rpn_target.inspect_dataset(Broken(), c4_net, suggest_better=False).figures
+    assert figures["images"]["count"] == 15
+    assert figures["skipped"] == [{"image": "item 3", "reason": "cannot be decoded"}]
+
+
+def test_labels_of_any_array_type(c4_net):
+    class NDArrays(Bars):
+        def __getitem__(self, index):
+            image, label = super().__getitem__(index)
+            return image, (mx.nd.array(label[:, :4]), np.zeros((0, 5)), [])[index % 3], "more"
+
+    figures = rpn_target.inspect_dataset(NDArrays(6), c4_net, suggest_better=False).figures
+    assert figures["objects"]["all"]["objects"] == 4
+    assert figures["images"]["without_objects"] == 4
+    assert list(figures["objects"]["by_class"]) == ["bar"]
+
+
+REFUSED = {
+    "empty": (lambda: [], {}, ValueError, "at least one item"),
+    "no pair": (lambda: [1], {}, TypeError, r"items \(image, label\), but item 0 is 1"),
+    "transformed": (
+        lambda: [(np.zeros((3, 9, 9)), np.zeros((1, 5)))], {}, ValueError,
+        "without the train transform",
+    ),
+    "label": (lambda: [(np.zeros((9, 9, 3)), np.zeros(3))], {}, ValueError, "label of item 0"),
+    "setting": (Bars, {"pos_iou": 1}, TypeError, "pos_iou"),
+    "threshold": (Bars, {"pos_iou_thresh": 2}, ValueError, "pos_iou_thresh"),
+    "short": (Bars, {"short": -5}, ValueError, "short"),
+    "max_size": (Bars, {"max_size": -1}, ValueError, "max_size"),
+    "workers": (Bars, {"workers": -1}, ValueError, "workers"),
+    "limit": (Bars, {"limit": 0}, ValueError, "limit"),
+    "seed": (Bars, {"seed": 0.5}, TypeError, "seed"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("call", ["inspect_dataset", "suggest_anchors"])
+@pytest.mark.parametrize("case", REFUSED)
+def test_bad_arguments_are_refused(case, call, c4_net):
+    make, options, error, message = REFUSED[case]
+    with pytest.raises(error, match=message):
+        getattr(rpn_target, call)(make(), c4_net, **options)
+
+
+def test_other_networks_are_refused():
+    with pytest.raises(ValueError, match="net must be a Faster"):
+        rpn_target.inspect_dataset(Bars(), mx.gluon.nn.Dense(2))
+
+
+@pytest.mark.parametrize("name", ["c4_net", "fpn_net"])
+def test_suggested_anchors_can_be_set_and_are_better(name, request):
+    shared = request.getfixturevalue(name)
+    before = [level.base for level in anchor_levels(shared)]
+    dataset, aside = Bars(40), Bars(40, seed=1)
+    suggestion = rpn_target.suggest_anchors(dataset, shared)
+    assert suggestion == rpn_target.suggest_anchors(dataset, shared, workers=0)
+    helpers.assert_same([level.base for level in anchor_levels(shared)], before)
+    assert set(suggestion) == {"scales", "ratios", "base_size"}
+
+    scheme = AnchorScheme.of_network("", shared)
+    old = rpn_target.inspect_dataset(aside, shared, suggest_better=False).figures
+    restore = scheme.recipe.keywords()
+    try:
+        assert rpn_target.set_anchors(shared, **suggestion) == ()
+        new = rpn_target.inspect_dataset(aside, shared, suggest_better=False).figures
+    finally:
+        rpn_target.set_anchors(shared, **restore)
+        shared.rpn.anchor_generator.initialize(force_reinit=True)
+    old, new = old["objects"]["all"], new["objects"]["all"]
+    assert new["above"] > old["above"]
+    assert new["never"] < old["never"]
+
+
+def test_the_line_of_the_report_works(c4_net):
+    report = rpn_target.inspect_dataset(Bars(40), c4_net)
+    suggestion = report.figures["suggestion"]
+    line = suggestion["after"]["call"]
+    assert suggestion["better"]
+    assert f"\n  {line}\n" in f"{report}\n"
+    restore = AnchorScheme.of_network("", c4_net).recipe.keywords()
+    try:
+        exec(line, {"rpn_target": rpn_target, "net": c4_net})
+        figures = rpn_target.inspect_dataset(Bars(40), c4_net, suggest_better=False).figures
+    finally:
+        rpn_target.set_anchors(c4_net, **restore)
+        c4_net.rpn.anchor_generator.initialize(force_reinit=True)
+    found = suggestion["after"]["keywords"]
+    base = base_boxes(16, found["base_size"], found["ratios"], found["scales"])
+    expected = sorted((base[:, 2:] - base[:, :2]).tolist())
+    shapes = sorted([one["width"], one["height"]] for one in figures["shapes"])
+    np.testing.assert_allclose(shapes, expected, rtol=1e-5)
+    assert figures["objects"]["all"]["above"] >= suggestion["after"]["held_out"]["above"]
+
+
+def test_what_cannot_be_improved_is_returned_as_it_is(c4_net):
+    class Anchors(Bars):
+        def __init__(self):
+            self.decoded, self.labels = [], [np.array([[32, 32, 47, 47, 0]])] * 6
+
+    suggestion = rpn_target.suggest_anchors(Anchors(), c4_net, short=100, max_size=200)
+    assert suggestion == AnchorScheme.of_network("", c4_net).recipe.keywords()
+
+
+def test_recipes_of_suggested_anchors_are_found():
+    """So that a network can be looked at again after `set_anchors`."""
+    draw = np.random.RandomState(0)
+    for number in range(60):
+        strides = (4, 8, 16, 32, 64) if number % 2 else (16,)
+        count = 1 if number % 2 else 3
+        scales = tuple(
+            tuple(float(f"{x:.3g}") for x in sorted(draw.uniform(2, 20, count))) for _ in strides
+        )
+        ratios = tuple(float(f"{x:.3g}") for x in (draw.uniform(0.1, 0.3), 1, draw.uniform(2, 9)))
+        levels = Recipe(strides, 16, scales, ratios).levels()
+        found = recipe_of(levels)
+        assert found is not None
+        for one, other in zip(found.levels(), levels):
+            np.testing.assert_allclose(one.base, other.base, atol=1e-3)
+
+
+@pytest.mark.parametrize("strides", [(16,), (4, 8, 16, 32, 64)])
+def test_search_keeps_what_it_cannot_improve(strides):
+    scales = ((2, 4, 8),) if len(strides) == 1 else tuple((2 * 2**k,) for k in range(5))
+    recipe = Recipe(strides, 16, scales, (0.5, 1, 2))
+    scheme = AnchorScheme.of_recipe("", recipe, (600,), 1000)
+    lattice = scheme.lattice(800, 600)
+    inside = lattice.inside(800, 600)
+    boxes = lattice.corners(inside.select(np.arange(0, len(inside), max(1, len(inside) // 50))))
+    sizes = np.tile([800, 600], (len(boxes), 1))
+    assert search(recipe, scheme.feature_maps, boxes, sizes, TargetSettings(), 0) == recipe
+    iou = best_ious(recipe.levels(), scheme.feature_maps, boxes, sizes)
+    np.testing.assert_allclose(iou, 1, atol=1e-4)
