@@ -23,10 +23,9 @@ from .core.settings import RPNTargetWarning  # noqa: E402
 from .gluon.batchify import FasterRCNNTrainBatchify, MaskRCNNTrainBatchify  # noqa: E402
 from .gluon.blocks import RPNTargetGenerator, RPNTargetSampler  # noqa: E402
 from .gluon.datasets import COCODetection, COCOInstance  # noqa: E402
-from .gluon.mask_transform import MaskRCNNTrainTransform  # noqa: E402
 from .gluon.network import AnchorLattice  # noqa: E402
 from .gluon.set_anchors import set_anchors  # noqa: E402
-from .gluon.transforms import FasterRCNNTrainTransform  # noqa: E402
+from .gluon.transforms import FasterRCNNTrainTransform, MaskRCNNTrainTransform  # noqa: E402
 from .loader.seeded_loader import seeded_loader  # noqa: E402
 from .plot import plot_targets  # noqa: E402
 from .report.inspection import inspect_dataset, suggest_anchors  # noqa: E402

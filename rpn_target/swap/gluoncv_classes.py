@@ -8,8 +8,7 @@ from typing import Iterator
 
 from ..gluon.batchify import FasterRCNNTrainBatchify, MaskRCNNTrainBatchify
 from ..gluon.blocks import RPNTargetGenerator, RPNTargetSampler
-from ..gluon.mask_transform import MaskRCNNTrainTransform
-from ..gluon.transforms import FasterRCNNTrainTransform
+from ..gluon.transforms import FasterRCNNTrainTransform, MaskRCNNTrainTransform
 
 __all__ = ["DEFINITIONS", "OURS", "THEIRS", "GluonCV", "keep_working"]
 

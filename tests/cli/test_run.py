@@ -203,7 +203,7 @@ class TestSwap:
         assert status == 0, error
         assert out.splitlines() == [
             "rpn_target.gluon.batchify", "rpn_target.gluon.batchify",
-            "rpn_target.gluon.mask_transform",
+            "rpn_target.gluon.transforms",
             "rpn_target.gluon.transforms", "rpn_target.gluon.blocks", "gluoncv.data.batchify",
         ]  # fmt: skip
         assert SWAPPED.fullmatch(error)

@@ -348,6 +348,7 @@ class TestUse:
         stage = dict(ashape=net.ashape, multi_stage=net.num_stages > 1)
         return getattr(rcnn, name)(100, 200, net, **stage, **options)
 
+    @pytest.mark.filterwarnings("ignore:a batch of 3 samples is split unevenly")
     @pytest.mark.parametrize("network", ["c4_net", "fpn_net"])
     def test_official_calls(self, request, network):
         net = request.getfixturevalue(network)
