@@ -6,12 +6,29 @@ that repeats such a method, with a step of its own, finds them here as well.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import random
+import sys
 from typing import Any, Callable, Iterator
 
+import numpy as np
+
+from ..core.draws import GlobalDraws
 from ..core.feature_maps import FeatureMapSizes
 
-__all__ = ["FeatureMapSymbol", "feature_map_symbols", "is_assigned", "on_access"]
+__all__ = [
+    "FeatureMapSymbol",
+    "feature_map_symbols",
+    "is_assigned",
+    "is_users",
+    "on_access",
+    "seeded_globals",
+    "users_class",
+]
+
+RPN_MODULE = "gluoncv.model_zoo.rcnn.rpn.rpn_target"
+"""Where GluonCV keeps, and looks for, the classes of the sampler and the generator."""
 
 
 class on_access:
@@ -45,6 +62,39 @@ class _Unpickled(dict):
 def is_assigned(instance: Any, name: str) -> bool:
     """Tell whether an object has something else for a name than what `on_access` makes."""
     return not isinstance(inspect.getattr_static(instance, name), on_access)
+
+
+def users_class(name: str) -> Any:
+    """Return what a user has put in the place of GluonCV's sampler or generator, else None."""
+    found = getattr(sys.modules.get(RPN_MODULE), name, None)
+    return found if is_users(found) else None
+
+
+def is_users(kind: Any) -> bool:
+    """Tell whether a class, or the way it is made or called, is neither GluonCV's nor ours."""
+    parts = [kind, *(getattr(kind, name, None) for name in ("__init__", "__call__", "forward"))]
+    modules = [getattr(part, "__module__", None) or __name__ for part in parts]
+    return any(module.split(".")[0] not in ("gluoncv", "mxnet", "rpn_target") for module in modules)
+
+
+@contextlib.contextmanager
+def seeded_globals(draws: Any) -> Iterator[None]:
+    """Have a user's code, which draws from ``np.random`` and ``random``, draw from ``draws``.
+
+    Both are seeded, and put back at the end; with `GlobalDraws` they stay as they are.
+    """
+    if isinstance(draws, GlobalDraws):
+        yield
+        return
+    states = np.random.get_state(), random.getstate()
+    seed = draws.integer(0, 2**32 - 1)
+    np.random.seed(seed)
+    random.seed(seed)
+    try:
+        yield
+    finally:
+        np.random.set_state(states[0])
+        random.setstate(states[1])
 
 
 class FeatureMapSymbol:

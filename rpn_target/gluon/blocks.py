@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from numbers import Real
+from typing import Any, Sequence
 
 import numpy as np
 from mxnet import gluon, nd
 
 from ..core.anchor_array import AnchorArray
-from ..core.boxes import check_boxes
-from ..core.coder import RPNTargets
+from ..core.boxes import check_boxes, intersection_over_union
+from ..core.coder import RPNTargets, fill
 from ..core.dense import assign_dense, check_ious
 from ..core.draws import as_draws
 from ..core.generator import generate_targets
 from ..core.lattice import AnchorLattice
-from ..core.sampler import IGNORE, NEGATIVE, POSITIVE, sample
-from ..core.settings import TargetSettings
+from ..core.sampler import IGNORE, NEGATIVE, POSITIVE, Sample, sample
+from ..core.settings import TargetSettings, shown
+from .attributes import is_assigned, is_users, on_access, seeded_globals, users_class
 from .ndarray import as_numpy
 
 __all__ = ["RPNTargetGenerator", "RPNTargetSampler"]
@@ -52,28 +55,56 @@ class RPNTargetSampler(gluon.Block):
 
     def __init__(
         self,
-        num_sample,
-        pos_iou_thresh,
-        neg_iou_thresh,
-        pos_ratio,
-        low_quality_matches="gluoncv",
-        rng=None,
+        num_sample: int,
+        pos_iou_thresh: float,
+        neg_iou_thresh: float,
+        pos_ratio: float,
+        low_quality_matches: str = "gluoncv",
+        rng: Any = None,
     ):
         super().__init__()
-        self._settings = TargetSettings(
-            num_sample,
-            pos_iou_thresh,
-            neg_iou_thresh,
-            pos_ratio,
-            low_quality_matches=low_quality_matches,
+        self._use(
+            TargetSettings(
+                num_sample,
+                pos_iou_thresh,
+                neg_iou_thresh,
+                pos_ratio,
+                low_quality_matches=low_quality_matches,
+            )
         )
         self._draws = as_draws(rng)
 
-    def __call__(self, ious):
+    def _use(self, settings: TargetSettings) -> None:
+        """Set the attributes that GluonCV's sampler has."""
+        self._made_with = settings
+        self._num_sample = settings.num_sample
+        self._max_pos = settings.max_positives
+        self._pos_iou_thresh = settings.pos_iou_thresh
+        self._neg_iou_thresh = settings.neg_iou_thresh
+        self._eps = np.spacing(np.float32(1))
+
+    def _settings(self) -> TargetSettings:
+        """Return the settings, with what a subclass may have set its attributes to."""
+        settings = self._made_with
+        changed = {
+            name: value
+            for name, value in (
+                ("num_sample", self._num_sample),
+                ("pos_iou_thresh", self._pos_iou_thresh),
+                ("neg_iou_thresh", self._neg_iou_thresh),
+            )
+            if value != getattr(settings, name)
+        }
+        if changed or self._max_pos != settings.max_positives:
+            changed["pos_ratio"] = self._max_pos / max(1, self._num_sample)
+            settings = dataclasses.replace(settings, **changed)
+        return settings
+
+    def __call__(self, ious: Any) -> tuple[Any, Any]:
         """Call `forward`; a gluon Block by itself takes no keyword arguments."""
         return super().__call__(ious)
 
-    def forward(self, ious):
+    def forward(self, ious: Any) -> tuple[Any, Any]:
         """Sample the anchors of one image.
 
         Parameters
@@ -97,8 +128,9 @@ class RPNTargetSampler(gluon.Block):
         """
         is_ndarray = isinstance(ious, nd.NDArray)
         matrix = check_ious(as_numpy(ious))
-        assignment, matches = assign_dense(matrix, self._settings)
-        kept = sample(assignment, self._settings, self._draws)
+        settings = self._settings()
+        assignment, matches = assign_dense(matrix, settings)
+        kept = sample(assignment, settings, self._draws)
         samples = np.full(len(matrix), IGNORE, np.float32)
         samples[kept.negatives] = NEGATIVE
         samples[kept.positives] = POSITIVE
@@ -142,15 +174,15 @@ class RPNTargetGenerator(gluon.Block):
 
     def __init__(
         self,
-        num_sample=256,
-        pos_iou_thresh=0.7,
-        neg_iou_thresh=0.3,
-        pos_ratio=0.5,
-        stds=(1.0, 1.0, 1.0, 1.0),
-        allowed_border=0,
-        low_quality_matches="gluoncv",
-        ignore_iof_thresh=0.5,
-        rng=None,
+        num_sample: int = 256,
+        pos_iou_thresh: float = 0.7,
+        neg_iou_thresh: float = 0.3,
+        pos_ratio: float = 0.5,
+        stds: Sequence[float] = (1.0, 1.0, 1.0, 1.0),
+        allowed_border: float = 0,
+        low_quality_matches: str = "gluoncv",
+        ignore_iof_thresh: float = 0.5,
+        rng: Any = None,
     ):
         super().__init__()
         self._settings = TargetSettings(
@@ -164,12 +196,67 @@ class RPNTargetGenerator(gluon.Block):
             ignore_iof_thresh,
         )
         self._draws = as_draws(rng)
+        # GluonCV's attributes, for subclasses to read.
+        self._num_sample = num_sample
+        self._pos_iou_thresh = pos_iou_thresh
+        self._neg_iou_thresh = neg_iou_thresh
+        self._pos_ratio = pos_ratio
+        self._allowed_border = allowed_border
 
-    def __call__(self, bbox, anchor, width, height, ignore=None) -> RPNTargets:
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name in ("_sampler", "_cls_encoder", "_box_encoder", "_bbox_split"):
+            object.__setattr__(self, name, value)  # a Block wants another Block in its place
+        else:
+            super().__setattr__(name, value)
+
+    @on_access
+    def _sampler(self) -> Any:
+        settings = self._settings
+        kind = users_class("RPNTargetSampler")
+        if kind is not None:
+            if settings.low_quality_matches != "gluoncv":
+                raise ValueError(
+                    "low_quality_matches must be 'gluoncv' with a sampler of your own, which "
+                    f"decides that, but got {settings.low_quality_matches!r} and {shown(kind)}"
+                )
+            return kind(
+                settings.num_sample,
+                settings.pos_iou_thresh,
+                settings.neg_iou_thresh,
+                settings.pos_ratio,
+            )
+        sampler = RPNTargetSampler(0, 1, 0, 0)
+        sampler._use(settings)
+        sampler._draws = self._draws
+        return sampler
+
+    @on_access
+    def _cls_encoder(self) -> Any:
+        from gluoncv.nn.coder import SigmoidClassEncoder
+
+        return SigmoidClassEncoder()
+
+    @on_access
+    def _box_encoder(self) -> Any:
+        from gluoncv.nn.coder import NumPyNormalizedBoxCenterEncoder
+
+        return NumPyNormalizedBoxCenterEncoder(stds=self._settings.stds)
+
+    @on_access
+    def _bbox_split(self) -> Any:
+        from gluoncv.nn.bbox import BBoxSplit
+
+        return BBoxSplit(axis=-1)
+
+    def __call__(
+        self, bbox: Any, anchor: Any, width: float, height: float, ignore: Any = None
+    ) -> RPNTargets:
         """Call `forward`; a gluon Block by itself takes no keyword arguments."""
         return super().__call__(bbox, anchor, width, height, ignore)
 
-    def forward(self, bbox, anchor, width, height, ignore=None) -> RPNTargets:
+    def forward(
+        self, bbox: Any, anchor: Any, width: float, height: float, ignore: Any = None
+    ) -> RPNTargets:
         """Generate targets.
 
         Parameters
@@ -208,4 +295,62 @@ class RPNTargetGenerator(gluon.Block):
             anchor = AnchorArray(as_numpy(anchor), where)
         if ignore is not None:
             ignore = check_boxes(as_numpy(ignore), "ignore", where, count="K")
-        return generate_targets(anchor, boxes, width, height, self._settings, self._draws, ignore)
+        return self._generate(anchor, boxes, width, height, ignore, self._draws)
+
+    def _generate(
+        self,
+        anchors: AnchorLattice | AnchorArray,
+        boxes: np.ndarray,
+        width: float,
+        height: float,
+        ignore: np.ndarray | None,
+        draws: Any,
+    ) -> RPNTargets:
+        """Generate targets from arrays that have been checked."""
+        sampler = self._sampler
+        is_ours = isinstance(sampler, RPNTargetSampler) and not is_users(type(sampler))
+        if not is_ours or is_assigned(self, "_cls_encoder") or is_assigned(self, "_box_encoder"):
+            return self._generate_with_replaced(anchors, boxes, width, height, ignore, draws)
+        settings = sampler._settings()
+        return generate_targets(anchors, boxes, width, height, settings, draws, ignore)
+
+    def _generate_with_replaced(
+        self,
+        anchors: AnchorLattice | AnchorArray,
+        boxes: np.ndarray,
+        width: float,
+        height: float,
+        ignore: np.ndarray | None,
+        draws: Any,
+    ) -> RPNTargets:
+        """Generate targets as GluonCV does: with a matrix of all IoUs, for a sampler to look at.
+
+        For a sampler or an encoder that somebody has put in the place of ours.
+        """
+        corners = anchors.corners(np.arange(len(anchors)))  # (N, 4)
+        inside = anchors.inside(width, height, self._settings.allowed_border)
+        if len(boxes):
+            ious = intersection_over_union(corners.T[:, :, None], boxes.T[:, None])  # (N, M)
+        else:  # one box that nothing overlaps, as a sampler cannot look at none
+            ious = np.zeros((len(anchors), 1), np.float32)
+        not_valid = np.ones(len(anchors), bool)
+        not_valid[inside.select(np.arange(len(inside)))] = False
+        if ignore is not None and len(ignore):
+            covered = anchors.covered(ignore, self._settings.ignore_iof_thresh, inside)
+            largest = ious[covered].max(axis=1)
+            not_valid[covered[largest < np.float32(self._settings.neg_iou_thresh)]] = True
+        ious[not_valid] = -1
+        with seeded_globals(draws):
+            samples, matches = map(as_numpy, self._sampler(ious))
+        if not len(boxes):
+            samples = np.where(samples > 0, IGNORE, samples)
+        if len(boxes) and (is_assigned(self, "_cls_encoder") or is_assigned(self, "_box_encoder")):
+            cls_target, _ = self._cls_encoder(samples)
+            box_target, box_mask = self._box_encoder(
+                samples[None], matches[None], corners[None], boxes[None]
+            )
+            targets = cls_target, box_target[0], box_mask[0]
+            return RPNTargets(*(as_numpy(part).astype(np.float32) for part in targets))
+        positives, negatives = np.flatnonzero(samples > 0.5), np.flatnonzero(samples < -0.5)
+        kept = Sample(positives, matches[positives].astype(np.int64), negatives)
+        return fill(anchors, boxes, kept, self._settings.stds)

@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
+import mxnet as mx
 import numpy as np
-from mxnet import nd
 
 from ..core.boxes import bad_boxes, check_boxes
-from ..core.settings import RPNTargetWarning
+from ..core.settings import RPNTargetWarning, shown
 from .ndarray import as_numpy
 
-__all__ = ["ON_BAD_BOX", "check_polygons", "check_sample"]
+__all__ = ["ON_BAD_BOX", "LabelWatch", "check_polygons", "check_sample"]
 
 ON_BAD_BOX = ("raise", "drop")
 IMAGE_DTYPES = ("uint8", "int8", "float32", "float64")  # MXNet resizes no others, or to garbage
 SEQUENCES = (list, tuple, np.ndarray)
+IMAGES_WITHOUT_OBJECTS = 100  # so many are no chance
+LEAST_SIDE = 16  # pixels: below, a box of a pixel is no mistake
+FAR = 0.5  # of the image's side: farther outside, a box belongs to another image
+NEAR = 0.05  # of the image's side: no farther from its corner, a box may begin there
 FARTHEST = 1e6  # pixels: pycocotools walks along every outline, in time and memory
 
 
-def check_sample(src, label, short: float, ignore_column: int | None, on_bad_box: str):
+def check_sample(
+    src: Any, label: Any, short: float, ignore_column: int | None, on_bad_box: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Check an image and its label.
 
     Parameters
@@ -54,7 +61,13 @@ def check_sample(src, label, short: float, ignore_column: int | None, on_bad_box
         )
     scale = max(1, (short + 1) / min(src.shape[:2]))  # more by one for the rounding of sides
     if on_bad_box == "raise":
-        check_boxes(label[:, :4], "label[:, :4]", where, scale=scale)
+        try:
+            check_boxes(label[:, :4], "label[:, :4]", where, scale=scale)
+        except ValueError:
+            if not _fit_as_sizes(label, src):
+                raise
+            where = f"; all would fit the image as (xmin, ymin, width, height){where}"
+            check_boxes(label[:, :4], "label[:, :4]", where, scale=scale)
         return _check_flags(label, np.arange(len(label)), ignore_column, where)
     with np.errstate(over="ignore"):
         bad = bad_boxes(label[:, :4].astype(np.float32), scale)
@@ -69,7 +82,17 @@ def check_sample(src, label, short: float, ignore_column: int | None, on_bad_box
     return _check_flags(label, np.flatnonzero(~bad), ignore_column, where)
 
 
-def _check_flags(label: np.ndarray, rows: np.ndarray, ignore_column: int | None, where: str):
+def _fit_as_sizes(label: np.ndarray, src: mx.nd.NDArray) -> bool:
+    """Tell whether all boxes of an image lie inside it as (xmin, ymin, width, height)."""
+    height, width = src.shape[:2]
+    boxes = label[:, :4].astype(np.float64)
+    inside = (boxes[:, :2] + boxes[:, 2:] <= (width, height)).all()
+    return bool(inside and (boxes[:, :2] >= 0).all() and (boxes[:, 2:] > 0).all())
+
+
+def _check_flags(
+    label: np.ndarray, rows: np.ndarray, ignore_column: int | None, where: str
+) -> tuple[np.ndarray, np.ndarray]:
     """Return some rows of a label and their numbers, once their flags are checked."""
     kept = label[rows]
     if ignore_column is not None and len(kept):
@@ -83,7 +106,7 @@ def _check_flags(label: np.ndarray, rows: np.ndarray, ignore_column: int | None,
     return kept, rows
 
 
-def check_polygons(src, segm, rows: np.ndarray, count: int) -> list:
+def check_polygons(src: mx.nd.NDArray, segm: Any, rows: np.ndarray, count: int) -> list:
     """Check the polygons of an image's boxes, and return those of some rows.
 
     Parameters
@@ -115,15 +138,24 @@ def check_polygons(src, segm, rows: np.ndarray, count: int) -> list:
     return [segm[row] for row in rows]
 
 
-def _check_outline(polygons, name: str, where: str) -> None:
+def _check_outline(polygons: Any, name: str, where: str) -> None:
     """Check the polygons of one object."""
     if not isinstance(polygons, SEQUENCES) or not len(polygons):
+        advice = ""
+        if isinstance(polygons, dict):  # run lengths
+            advice = (
+                ". Make polygons of a mask first, for instance with find_contours(mask, 0.5) of "
+                "skimage.measure, which gives points (y, x)"
+            )
         raise ValueError(
-            f"{name} must be a list of polygons, at least one, but got {polygons!r}{where}"
+            f"{name} must be a list of polygons, at least one, but got {shown(polygons)}{advice}"
+            f"{where}"
         )
     for polygon in polygons:
         if not isinstance(polygon, np.ndarray) or polygon.dtype.kind not in "fiu":
-            raise TypeError(f"{name} must hold arrays of real numbers, but got {polygon!r}{where}")
+            raise TypeError(
+                f"{name} must hold arrays of real numbers, but got {shown(polygon)}{where}"
+            )
         if polygon.ndim != 2 or polygon.shape[1] != 2 or len(polygon) < 3:
             raise ValueError(
                 f"{name} must hold polygons of shape (P, 2) with P >= 3, but the shape of one is "
@@ -137,9 +169,12 @@ def _check_outline(polygons, name: str, where: str) -> None:
             )
 
 
-def _check_image(src) -> None:
-    if not isinstance(src, nd.NDArray):
-        raise TypeError(f"src must be an NDArray of shape (H, W, 3), but got {type(src).__name__}")
+def _check_image(src: Any) -> None:
+    if not isinstance(src, mx.nd.NDArray):
+        advice = ": make one with mx.nd.array(src)" if isinstance(src, np.ndarray) else ""
+        raise TypeError(
+            f"src must be an NDArray of shape (H, W, 3), but got {_kind_of(src)}{advice}"
+        )
     if src.ndim != 3 or src.shape[2] != 3 or not src.size:
         raise ValueError(f"src must be an image of shape (H, W, 3), but its shape is {src.shape}")
     if np.dtype(src.dtype).name not in IMAGE_DTYPES:
@@ -149,12 +184,17 @@ def _check_image(src) -> None:
         )
 
 
-def _where(src) -> str:
+def _kind_of(value: Any) -> str:
+    """Return the name of a value's type, with the package it comes from where that helps."""
+    return "numpy.ndarray" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def _where(src: mx.nd.NDArray) -> str:
     height, width = src.shape[:2]
     return f" (image of {width} x {height})"
 
 
-def _as_array(label, where: str) -> np.ndarray:
+def _as_array(label: Any, where: str) -> np.ndarray:
     """Return a label as an array (M, 4+); an empty list is one without boxes."""
     try:
         label = as_numpy(label)
@@ -169,3 +209,141 @@ def _as_array(label, where: str) -> np.ndarray:
     if label.ndim != 2 or label.shape[1] < 4:
         raise ValueError(f"label must have shape (M, 4+), but its shape is {label.shape}{where}")
     return label
+
+
+class LabelWatch:
+    """Warns of samples that are allowed, but look like a mistake; once of each kind.
+
+    Where a single label proves nothing, it waits for more; a label that does not fit a suspicion
+    ends it for good.
+    """
+
+    def __init__(self) -> None:
+        self._told: set[str] = set()
+        self._images_without_objects = 0
+        # Of each suspicion that no label has ended: images and rows that fit it.
+        self._fitting = {"class in front": [0, 0], "width and height": [0, 0]}
+
+    def look(self, src: mx.nd.NDArray, label: np.ndarray) -> None:
+        """Look at the image and the label (M, 4+) of a sample that has been checked."""
+        height, width = src.shape[:2]
+        self._look_at_pixels(src)
+        self._count_images(label)
+        if not len(label):
+            return
+        boxes = label[:, :4]
+        size = np.array([width, height, width, height], np.float64)
+        self._look_at_scale(boxes, size)
+        self._look_at_distance(boxes, size)
+        self._look_at_order(src, label, size)
+
+    def _tell(self, kind: str, message: str) -> None:
+        self._told.add(kind)
+        warnings.warn(message, RPNTargetWarning, stacklevel=6)
+
+    def _look_at_pixels(self, src: mx.nd.NDArray) -> None:
+        if "pixels" in self._told or np.dtype(src.dtype).kind != "f":
+            return
+        largest = float(as_numpy(src).max())
+        if largest > 1:
+            self._told.add("pixels")  # other images of the data set will be like this one
+        elif largest > 0:
+            self._tell(
+                "pixels",
+                f"the largest value of an image is {largest:g}: were its pixels divided by 255 "
+                "already? The transform expects 0 to 255, and divides them itself"
+                f"{_where(src)}",
+            )
+
+    def _count_images(self, label: np.ndarray) -> None:
+        if "no objects" in self._told:
+            return
+        self._images_without_objects += 1
+        if len(label):
+            self._told.add("no objects")
+        elif self._images_without_objects == IMAGES_WITHOUT_OBJECTS:
+            self._tell(
+                "no objects",
+                f"none of the first {IMAGES_WITHOUT_OBJECTS} images has an object: is a class "
+                "name of the data set spelled as in its annotations? Objects of other names are "
+                "left out by GluonCV's data sets",
+            )
+
+    def _look_at_scale(self, boxes: np.ndarray, size: np.ndarray) -> None:
+        if "scale" in self._told or size.min() < LEAST_SIDE:
+            return
+        has_area = (boxes[:, 2:] > boxes[:, :2]).all()
+        if has_area and boxes.min() >= 0 and boxes.max() <= 1:
+            self._tell(
+                "scale",
+                "label[:, :4] must be in pixels, but all corners of an image are from 0 to 1, as "
+                f"shares of its sides are: row 0 is {_row(boxes, 0)}{_of(size)}",
+            )
+
+    def _look_at_distance(self, boxes: np.ndarray, size: np.ndarray) -> None:
+        if "distance" in self._told:
+            return
+        slack = np.maximum(size * FAR, LEAST_SIDE)
+        far = ((boxes < -slack) | (boxes > size + slack)).any(axis=1)
+        if far.any():
+            row = int(np.flatnonzero(far)[0])
+            self._tell(
+                "distance",
+                f"a box lies far outside its image: row {row} is {_row(boxes, row)}; do the "
+                f"annotations belong to an image of another size?{_of(size)}",
+            )
+
+    def _look_at_order(self, src: mx.nd.NDArray, label: np.ndarray, size: np.ndarray) -> None:
+        """Find labels (class, xmin, ymin, xmax, ymax) and boxes (x, y, width, height)."""
+        if "class in front" in self._fitting:
+            fits = label.shape[1] > 4 and _is_class_in_front(label[:, :5], size)
+            if self._fits("class in front", fits, len(label), rows=3, images=1):
+                self._tell(
+                    "class in front",
+                    "a label must be (xmin, ymin, xmax, ymax, class), but all so far look like "
+                    f"(class, xmin, ymin, xmax, ymax): row 0 is {_row(label, 0)}{_of(size)}",
+                )
+        if "width and height" in self._fitting:
+            # A box that begins at the image's corner is the same either way.
+            proves = int((label[:, :2] > size[:2] * NEAR).any(axis=1).sum())
+            fits = _fit_as_sizes(label, src)
+            if self._fits("width and height", fits, proves, rows=12, images=3):
+                self._tell(
+                    "width and height",
+                    "a box must be (xmin, ymin, xmax, ymax), but all so far would fit their image "
+                    f"as (xmin, ymin, width, height): row 0 is {_row(label, 0)}{_of(size)}",
+                )
+
+    def _fits(self, kind: str, fits: bool, count: int, rows: int, images: int) -> bool:
+        """Note whether a label fits a suspicion; tell whether so many do that it is told."""
+        if not fits:
+            del self._fitting[kind]
+            return False
+        found = self._fitting[kind]
+        found[0] += 1
+        found[1] += count
+        if found[0] < images or found[1] < rows:
+            return False
+        del self._fitting[kind]
+        return True
+
+
+def _is_class_in_front(label: np.ndarray, size: np.ndarray) -> bool:
+    """Tell whether all rows (M, 5) are a class and a box, and none a box and a class."""
+    number, boxes = label[:, 0], label[:, 1:].astype(np.float64)
+    with np.errstate(invalid="ignore"):
+        return bool(
+            (number == np.floor(number)).all()
+            and (number >= 0).all()
+            and (boxes[:, :2] < boxes[:, 2:]).all()
+            and (boxes >= 0).all()
+            and (boxes <= size + 1).all()
+        )
+
+
+def _row(array: np.ndarray, row: int) -> str:
+    return shown(array[row].tolist())
+
+
+def _of(size: np.ndarray) -> str:
+    return f" (image of {int(size[0])} x {int(size[1])})"

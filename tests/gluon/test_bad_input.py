@@ -187,6 +187,7 @@ class TestEnlarged:
                 result = kind(short, 1000, on_bad_box="drop")(self.IMAGE, label, *extra)
             assert len(result[1]) == 1
 
+    @pytest.mark.filterwarnings("ignore:a box lies far outside its image")
     @pytest.mark.parametrize("row", ROWS, ids=str)
     def test_allowed_where_it_stays_finite(self, row):
         label = np.array([row]) * 0.7

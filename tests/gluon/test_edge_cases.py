@@ -19,6 +19,7 @@ from rpn_target import (
     MaskRCNNTrainTransform,
     RPNTargetGenerator,
     RPNTargetSampler,
+    RPNTargetWarning,
     seeded_loader,
 )
 
@@ -215,6 +216,7 @@ class TestSmallImages:
         cls_target, box_target, box_mask = RPNTargetGenerator()([], anchors, width, height)
         assert (cls_target == -1).all() and not box_target.any() and not box_mask.any()
 
+    @pytest.mark.filterwarnings("ignore:no anchor lies inside an image")
     @each_net
     @pytest.mark.parametrize("height, width", SIZES)
     def test_transform_as_gluoncv(self, request, name, height, width):
@@ -266,6 +268,7 @@ class TestAspectRatios:
             with pytest.raises(ValueError, match=f"image of {width} x {height}"):
                 transform(image_of(height, width), label, *extra)
 
+    @pytest.mark.filterwarnings("ignore:no anchor lies inside an image")
     @each_net
     @pytest.mark.parametrize("height, width", [(1, 390), (390, 1), (2, 600), (3, 1000), (1000, 3)])
     def test_thin(self, request, name, height, width):
@@ -277,6 +280,32 @@ class TestAspectRatios:
             lambda: ours(image_of(height, width), label),
             lambda: theirs(image_of(height, width), label),
         )
+
+    @each_net
+    @pytest.mark.parametrize("height, width", [(1, 390), (1000, 3), (9, 1200)])
+    def test_no_valid_anchor(self, request, name, height, width):
+        """GluonCV's rule makes every anchor positive then: one warning, and nothing else."""
+        net = request.getfixturevalue(name)
+        image, label = image_of(height, width), np.array([[0, 0, width, height, 1.0]])
+        for kind, extra in (
+            (FasterRCNNTrainTransform, ()),
+            (MaskRCNNTrainTransform, ([[np.array([[0.0, 0], [1, 0], [1, 1]])]],)),
+        ):
+            transform = make(kind, net)
+            with pytest.warns(RPNTargetWarning, match="no anchor lies inside an image of") as got:
+                first = transform(image, label, *extra, rng=np.random.default_rng(1))
+                again = transform(image, label, *extra, rng=np.random.default_rng(1))
+            assert len(got) == 1
+            assert f"all {len(join(first[2]))} anchors are positive" in str(got[0].message)
+            helpers.assert_same(first, again)
+
+    @pytest.mark.parametrize(
+        "options, boxes",
+        [({}, 0), (dict(low_quality_matches="drop"), 1), (dict(allowed_border=1000), 1)],
+    )
+    def test_no_warning_where_it_has_no_effect(self, c4_net, options, boxes):
+        label = np.array([[0, 0, 390, 1, 1.0]])[:boxes]
+        make(FasterRCNNTrainTransform, c4_net, **options)(image_of(1, 390), label)
 
     def test_largest_side(self):
         img, _ = make(FasterRCNNTrainTransform, None)(image_of(2, 600), [])

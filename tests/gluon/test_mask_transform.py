@@ -189,6 +189,7 @@ class TestGluonCV:
             sides.add(flipped)
         assert sides == {True, False}
 
+    @pytest.mark.filterwarnings("ignore:no anchor lies inside an image")
     @settings(max_examples=60)
     @given(
         name=st.sampled_from([None, "c4_net", "fpn_net"]),

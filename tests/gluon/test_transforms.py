@@ -170,6 +170,7 @@ class TestGluonCV:
         judge(transforms("fpn_net", flip_p=0), make_sample(100, 160))
         judge(transforms("fpn_net", flip_p=1), make_sample(100, 160))
 
+    @pytest.mark.filterwarnings("ignore:a box lies far outside its image")
     @NETS
     def test_boxes_on_and_off_the_border(self, transforms, name):
         image, _ = make_sample(100, 150)
@@ -181,6 +182,7 @@ class TestGluonCV:
         for row in label:
             judge(transforms(name), (image, row[None]))
 
+    @pytest.mark.filterwarnings("ignore:no anchor lies inside an image")
     @settings(max_examples=120)
     @given(
         name=st.sampled_from([None, "c4_net", "fpn_net"]),
