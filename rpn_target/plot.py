@@ -9,6 +9,7 @@ matplotlib is imported where it is used: that takes a while, and training does n
 from __future__ import annotations
 
 import warnings
+from typing import TYPE_CHECKING, Any, Callable, List, Sequence, Tuple
 
 import numpy as np
 
@@ -16,6 +17,10 @@ from .core.boxes import check_boxes, intersection_over_union
 from .core.coder import CLS_NEGATIVE, CLS_POSITIVE
 from .core.lattice import AnchorLattice
 from .gluon.network import anchor_levels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 __all__ = [
     "COLORS",
@@ -37,13 +42,24 @@ COLORS = {
 }
 LETTER = 0.62  # width of a letter, as a share of the font size
 
+Shapes = List[Tuple[int, int, int]]
+"""Rows, columns and anchors per cell of each level."""
+
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of the train transforms
 
 
 def plot_targets(
-    image, bbox, targets, ax=None, anchors=None, class_names=None, mean=MEAN, std=STD,
-    linewidth=2, fontsize=9,
-):  # fmt: skip
+    image: Any,
+    bbox: Any,
+    targets: Sequence[Any],
+    ax: Axes | None = None,
+    anchors: Any = None,
+    class_names: Sequence[str] | None = None,
+    mean: Sequence[float] = MEAN,
+    std: Sequence[float] = STD,
+    linewidth: float = 2,
+    fontsize: float = 9,
+) -> Axes:
     """Draw the RPN targets of an image: its objects, and the anchors kept for them.
 
     Objects are white, or red and dashed if no kept positive anchor stands for them. Positives are
@@ -104,7 +120,8 @@ def plot_targets(
     if anchors is None:
         centers = _centers(shapes, picture)
         for kind, number in kinds:
-            ax.scatter(*centers[number].T, s=12 if kind == "positive" else 4, c=COLORS[kind])
+            x, y = centers[number].T
+            ax.scatter(x, y, s=12 if kind == "positive" else 4, c=COLORS[kind])
     else:
         corners = _corners(anchors, len(cls_target), shapes)
         for kind, number in kinds:
@@ -121,7 +138,7 @@ def plot_targets(
     return ax
 
 
-def _picture(image: np.ndarray, mean, std) -> np.ndarray:
+def _picture(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
     """Return an image as (H, W, 3), uint8."""
     if image.ndim != 3 or 3 not in (image.shape[0], image.shape[2]):
         raise ValueError(f"image must be (H, W, 3) or (3, H, W), but its shape is {image.shape}")
@@ -131,7 +148,7 @@ def _picture(image: np.ndarray, mean, std) -> np.ndarray:
     return np.clip(image, 0, 255).astype(np.uint8)
 
 
-def _cls_target(targets):
+def _cls_target(targets: Sequence[Any]) -> tuple[np.ndarray, Shapes | None]:
     """Return the codes (N,) of all anchors, and each level's (rows, columns, A) if known."""
     if not isinstance(targets, (tuple, list)) or len(targets) != 3:
         raise ValueError(
@@ -147,10 +164,11 @@ def _cls_target(targets):
             "cls_target must hold one array (rows, columns, A) per level, but their shapes are "
             f"{[level.shape for level in levels]}"
         )
-    return np.concatenate([level.ravel() for level in levels]), [level.shape for level in levels]
+    shapes = [(rows, columns, depth) for rows, columns, depth in (one.shape for one in levels)]
+    return np.concatenate([level.ravel() for level in levels]), shapes
 
 
-def _corners(anchors, count: int, shapes):
+def _corners(anchors: Any, count: int, shapes: Shapes | None) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function from anchor numbers to corner boxes."""
     if hasattr(anchors, "rpn"):
         if shapes is None:
@@ -171,7 +189,7 @@ def _corners(anchors, count: int, shapes):
     return array.reshape(-1, 4).__getitem__
 
 
-def _centers(shapes, picture: np.ndarray) -> np.ndarray:
+def _centers(shapes: Shapes | None, picture: np.ndarray) -> np.ndarray:
     """Return the middle (N, 2) of each anchor's cell."""
     if shapes is None:
         raise ValueError("anchors must be given where targets are not one array per level")
@@ -194,12 +212,12 @@ def _missing(corners: np.ndarray, boxes: np.ndarray) -> np.ndarray:
     return missing
 
 
-def _numpy(array) -> np.ndarray:
+def _numpy(array: Any) -> np.ndarray:
     """Return an NDArray, or anything numpy takes, as a numpy array."""
     return array.asnumpy() if hasattr(array, "asnumpy") else np.asarray(array)
 
 
-def _names(label: np.ndarray, class_names) -> list:
+def _names(label: np.ndarray, class_names: Sequence[str] | None) -> list[str]:
     """Return what to write at each box."""
     if class_names is None or label.shape[1] < 5:
         return [""] * len(label)
@@ -211,14 +229,14 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def save(figure, target, **keywords) -> None:
-    """Save a figure, with boxes for the letters that the font lacks."""
+def save(plot: Figure, target: Any, **keywords: Any) -> None:
+    """Save a plot, with boxes for the letters that the font lacks."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph .* missing")
-        figure.savefig(target, **keywords)
+        plot.savefig(target, **keywords)
 
 
-def draw_picture(ax, picture: np.ndarray) -> None:
+def draw_picture(ax: Axes, picture: np.ndarray) -> None:
     """Draw an image (H, W, 3), uint8, with the origin at the corner of its first pixel.
 
     Corner boxes then need no shift by half a pixel.
@@ -230,7 +248,7 @@ def draw_picture(ax, picture: np.ndarray) -> None:
     ax.set_axis_off()
 
 
-def draw_anchors(ax, corners: np.ndarray, kind: str) -> None:
+def draw_anchors(ax: Axes, corners: np.ndarray, kind: str) -> None:
     """Draw corner boxes (P, 4) of kept anchors, "positive" or "negative"."""
     if not len(corners):
         return
@@ -246,7 +264,13 @@ def draw_anchors(ax, corners: np.ndarray, kind: str) -> None:
 
 
 def draw_objects(
-    ax, boxes: np.ndarray, texts, colors, dashed, linewidth: float = 2, fontsize: float = 9
+    ax: Axes,
+    boxes: np.ndarray,
+    texts: Sequence[str],
+    colors: Sequence[str],
+    dashed: Sequence[bool] | np.ndarray,
+    linewidth: float = 2,
+    fontsize: float = 9,
 ) -> None:
     """Draw corner boxes (M, 4) of objects.
 
@@ -281,12 +305,13 @@ def draw_objects(
             _write(ax, box, text, color, fontsize)
 
 
-def _write(ax, box, text: str, color: str, fontsize: float) -> None:
+def _write(ax: Axes, box: Sequence[float], text: str, color: str, fontsize: float) -> None:
     """Write at the upper left corner of a box, or the upper right one if only there is room."""
     xmin, ymin, xmax, _ = box
     _, right = ax.get_xlim()
     _, top = ax.get_ylim()
-    pixels = right / (72 * ax.figure.get_figwidth() * ax.get_position().width)  # per point
+    plot: Any = ax.figure
+    pixels = right / (72 * plot.get_figwidth() * ax.get_position().width)  # per point
     length = LETTER * fontsize * len(text) * pixels
     at_right = xmin + length > right and min(xmax, right) - length > 0
     light = color in (COLORS["object"], COLORS["forced"], COLORS["positive"])

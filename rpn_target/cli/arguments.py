@@ -312,7 +312,7 @@ def _recipe(
     strides = strides or list(STRIDES)
     scales = scales or [(scale,) for scale in SCALES]
     if len(strides) == 1:
-        scales = [sum(scales, ())]
+        scales = [tuple(scale for part in scales for scale in part)]
     elif len(scales) != len(strides):
         raise CommandError(
             f"--scales must be one per level (several for a level are joined by commas), but "
@@ -320,8 +320,11 @@ def _recipe(
         )
     elif len({len(level) for level in scales}) != 1:
         raise CommandError("--scales must be as many for every level, as GluonCV's networks want")
-    joined = sum(ratios, ()) if ratios else RATIOS
-    return Recipe(tuple(strides), base_size or BASE_SIZE, tuple(scales), joined)
+    if ratios:
+        given = tuple(ratio for part in ratios for ratio in part)
+    return Recipe(
+        tuple(strides), base_size or BASE_SIZE, tuple(scales), given if ratios else RATIOS
+    )
 
 
 def _of_network(name: str, short: tuple[int, ...] | None, max_size: int | None) -> AnchorScheme:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 
 from .main import CommandError
@@ -22,14 +23,14 @@ example:
 BOXES = (1, 8, 30, 100)
 
 
-def configure(parser) -> None:
+def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.add_argument("--quick", action="store_true", help="only M = 8 and few repeats")
     parser.add_argument("--json", metavar="FILE", help="write all figures to FILE")
     parser.add_argument("--plot", metavar="FILE", help="draw the times into FILE (PNG, PDF, SVG)")
 
 
-def run(arguments) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Measure, print, and write what was asked for."""
     try:
         from tqdm import tqdm

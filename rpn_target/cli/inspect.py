@@ -6,6 +6,7 @@ import argparse
 import json
 import random
 import sys
+from typing import Sequence
 
 from .arguments import (
     add_dataset_arguments,
@@ -94,7 +95,7 @@ def _report(arguments: argparse.Namespace) -> int:
     if arguments.suggest:
         starting_recipe(job.scheme)  # or refuse before the work
     workers = default_workers() if arguments.workers is None else arguments.workers
-    indices = range(len(job.source))
+    indices: Sequence[int] = range(len(job.source))
     if arguments.limit is not None and arguments.limit < len(indices):
         indices = sorted(random.Random(arguments.seed).sample(indices, arguments.limit))
 

@@ -65,7 +65,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Draw an image."""
     from ..report.datasets import FileSource
     from ..report.one_image import look_at, portrait_text, save_portrait
-    from ..report.source import BrokenItem
+    from ..report.source import BrokenItem, Source
     from ..report.workers import Job
 
     settings = settings_of(arguments)
@@ -78,7 +78,7 @@ def run(arguments: argparse.Namespace) -> int:
         if arguments.index is not None:
             raise CommandError("--index is the number of an image of a --dataset, not of a file")
         check_dataset_arguments(arguments)
-        source = FileSource(arguments.image, arguments.boxes or [])
+        source: Source = FileSource(arguments.image, arguments.boxes or [])
     else:
         if arguments.boxes:
             raise CommandError("--box is for --image; a --dataset has boxes of its own")

@@ -9,13 +9,15 @@ best anchor is positive, but each of its anchors stands for a neighbor.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from ..core.boxes import intersection_over_union
+from ..core.lattice import AnchorLattice
 from ..core.matcher import assign
 from ..core.settings import TargetSettings
+from ..core.valid import LatticeInside
 from .source import ImageLabel
 
 __all__ = [
@@ -73,7 +75,9 @@ class ImageCoverage(NamedTuple):
         return max(0, int(self.valid.sum() - self.positive.sum()) - self.negatives)
 
 
-def cover(lattice, boxes: np.ndarray, width: int, height: int, settings: TargetSettings):
+def cover(
+    lattice: AnchorLattice, boxes: np.ndarray, width: int, height: int, settings: TargetSettings
+) -> ImageCoverage:
     """Return the `ImageCoverage` of one image.
 
     Parameters
@@ -105,7 +109,7 @@ def cover(lattice, boxes: np.ndarray, width: int, height: int, settings: TargetS
         iou = intersection_over_union(lattice.corners(assignment.positives).T, matched)
         above = np.bincount(shape[iou >= np.float32(settings.pos_iou_thresh)], minlength=shapes)
         anchors = np.bincount(assignment.matches, minlength=len(boxes))
-    else:  # without a valid anchor GluonCV calls every anchor positive, for no object's sake
+    else:  # without a valid anchor GluonCV makes every anchor positive, and none has an object
         above = np.zeros(shapes, np.int64)
         anchors = np.zeros(len(boxes), np.int64)
     negatives = len(assignment.negatives)
@@ -116,7 +120,9 @@ def cover(lattice, boxes: np.ndarray, width: int, height: int, settings: TargetS
     )  # fmt: skip
 
 
-def _best(lattice, boxes: np.ndarray, inside, settings: TargetSettings):
+def _best(
+    lattice: AnchorLattice, boxes: np.ndarray, inside: LatticeInside, settings: TargetSettings
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the largest IoU (M,) of each box, and the shape (M,) of the anchor that has it."""
     shape = np.full(len(boxes), -1)
     if not len(boxes) or not len(inside):
@@ -182,14 +188,16 @@ class Tally:
 
     COUNTS = ("objects", "above", "forced", "never", "crowded", "border", "at_50", "at_70")
 
-    def __init__(self):
-        for name in self.COUNTS:
-            setattr(self, name, 0)
+    def __init__(self) -> None:
+        self.objects = self.above = self.forced = self.never = self.crowded = self.border = 0
+        self.at_50 = self.at_70 = 0
         self.iou_sum = 0.0
         self.histogram = np.zeros(BINS, np.int64)
 
     @classmethod
-    def of(cls, best_iou, status_names, crowded, border) -> Tally:
+    def of(
+        cls, best_iou: np.ndarray, status_names: np.ndarray, crowded: np.ndarray, border: np.ndarray
+    ) -> Tally:
         """Count objects.
 
         Parameters
@@ -206,11 +214,11 @@ class Tally:
         tally.crowded = int(np.count_nonzero(crowded))
         tally.border = int(np.count_nonzero(border))
         tally.at_50, tally.at_70 = (
-            int(np.count_nonzero(best_iou >= np.float32(level))) for level in FIXED
+            int(np.count_nonzero(best_iou >= np.float32(threshold))) for threshold in FIXED
         )
         tally.iou_sum = float(np.sum(best_iou, dtype=np.float64))
-        place = np.searchsorted(EDGES, best_iou, "right") - 1
-        tally.histogram = np.bincount(np.minimum(place, BINS - 1), minlength=BINS)
+        bins = np.searchsorted(EDGES, best_iou, "right") - 1
+        tally.histogram = np.bincount(np.minimum(bins, BINS - 1), minlength=BINS)
         return tally
 
     def add(self, other: Tally) -> None:
@@ -227,7 +235,7 @@ class Tally:
         """The mean best IoU; 0 without objects."""
         return self.iou_sum / self.objects if self.objects else 0.0
 
-    def figures(self) -> dict:
+    def figures(self) -> dict[str, Any]:
         """Return everything as plain numbers."""
         figures = {name: getattr(self, name) for name in self.COUNTS}
         figures["mean_best_iou"] = self.mean_iou
@@ -252,7 +260,7 @@ class PoorObject(NamedTuple):
     """An object whose best anchor is below ``pos_iou_thresh``."""
 
     best_iou: float
-    index: int  # of the image
+    number: int  # of the image
     row: int  # of the box in its label
     image: str
     name: str
@@ -266,19 +274,19 @@ class PoorImage(NamedTuple):
 
     never: int
     mean_iou: float
-    index: int
+    number: int  # of the image
     image: str
-    size: tuple  # (width, height) as stored
+    size: tuple[int, int]  # (width, height) as stored
     boxes: np.ndarray  # (M, 4), in pixels of the stored image
-    names: list
+    names: list[str]
     best_iou: np.ndarray
     status: np.ndarray
     crowded: np.ndarray
 
     @property
-    def rank(self) -> tuple:
+    def rank(self) -> tuple[int, float, int]:
         """Worst first when sorted: most objects never learned, then the lowest mean IoU."""
-        return -self.never, self.mean_iou, self.index
+        return -self.never, self.mean_iou, self.number
 
 
 class Summary:
@@ -286,7 +294,7 @@ class Summary:
 
     Parameters
     ----------
-    shapes : int
+    shape_count : int
         K, the number of anchor shapes.
     num_sample : int
         How many anchors of an image are kept at most.
@@ -298,22 +306,27 @@ class Summary:
         "size_differs", "ignored", "broken",
     )  # fmt: skip
 
-    def __init__(self, shapes: int, num_sample: int):
+    def __init__(self, shape_count: int, num_sample: int) -> None:
         self.every = Tally()
         self.by_size = {name: Tally() for name in SIZES}
-        self.by_class = {}
-        self.shapes = {name: np.zeros(shapes, np.int64) for name in self.SHAPE_COUNTS}
-        for name in self.IMAGE_COUNTS:
-            setattr(self, name, 0)
+        self.by_class: dict[str, Tally] = {}
+        self.shapes = {name: np.zeros(shape_count, np.int64) for name in self.SHAPE_COUNTS}
+        self.images = self.without_objects = self.without_positives = self.without_valid = 0
+        self.left_out = self.size_differs = self.ignored = self.broken = 0
         # How many images keep 0, 1, ... positives or negatives.
         self.kept_positives = np.zeros(num_sample + 1, np.int64)
         self.kept_negatives = np.zeros(num_sample + 1, np.int64)
-        self.poor_objects = []
-        self.poor_images = []
-        self.broken_names = []
+        self.poor_objects: list[PoorObject] = []
+        self.poor_images: list[PoorImage] = []
+        self.broken_names: list[tuple[str, str]] = []
 
     def add_image(
-        self, index: int, name: str, label: ImageLabel, coverage: ImageCoverage, settings
+        self,
+        index: int,
+        name: str,
+        label: ImageLabel,
+        coverage: ImageCoverage,
+        settings: TargetSettings,
     ) -> None:
         """Count one image."""
         poor = status(coverage.best_iou, settings)
@@ -346,7 +359,15 @@ class Summary:
         self.kept_negatives[coverage.kept_negatives] += 1
         self._add_poor(index, name, label, coverage.best_iou, poor, crowded)
 
-    def _add_poor(self, index, name, label, best_iou, poor, crowded) -> None:
+    def _add_poor(
+        self,
+        index: int,
+        name: str,
+        label: ImageLabel,
+        best_iou: np.ndarray,
+        poor: np.ndarray,
+        crowded: np.ndarray,
+    ) -> None:
         rows = np.flatnonzero(poor >= FORCED)
         if not len(rows):
             return

@@ -198,7 +198,8 @@ class _COCODetection(COCODetection):
         return self._path if os.path.exists(self._path) else os.devnull
 
     def _check_load_bbox(self, coco: Any, entry: dict[str, Any]) -> Any:
-        label, size = [], (entry.get("width"), entry.get("height"))
+        label: Any = []
+        size: Any = entry.get("width"), entry.get("height")
         if not self._reason and not all(isinstance(side, int) and side > 0 for side in size):
             self._reason = f"GluonCV cannot read its annotation (width and height are {size})"
         if not self._reason:

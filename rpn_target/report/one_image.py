@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import mxnet as mx
 import numpy as np
 from gluoncv.data.transforms import image as image_transforms
 
 from ..core.draws import as_draws
-from ..core.matcher import assign
+from ..core.lattice import AnchorLattice
+from ..core.matcher import Assignment, assign
 from ..core.sampler import Sample, sample
 from .coverage import NEVER, STATUS_NAMES, ImageCoverage, cover, status
 from .results import plural
@@ -28,13 +29,13 @@ class OneImage(NamedTuple):
     name: str
     picture: np.ndarray  # (H, W, 3), uint8
     boxes: np.ndarray  # (M, 4)
-    class_names: list
+    class_names: list[str]
     coverage: ImageCoverage
     status: np.ndarray  # (M,), codes of `rpn_target.report.coverage`
     positives: np.ndarray  # (P, 4), corners of the kept ones
     negatives: np.ndarray  # (Q, 4)
     kept_for: np.ndarray  # (M,), kept positives that stand for each object
-    levels: list  # one dictionary of counts per level
+    levels: list[dict[str, Any]]  # one dictionary of counts per level
 
 
 def look_at(job: Job, index: int, seed: int) -> OneImage:
@@ -77,7 +78,9 @@ def look_at(job: Job, index: int, seed: int) -> OneImage:
     )
 
 
-def _levels(lattice, assignment, kept: Sample, coverage: ImageCoverage) -> list[dict]:
+def _levels(
+    lattice: AnchorLattice, assignment: Assignment, kept: Sample, coverage: ImageCoverage
+) -> list[dict[str, Any]]:
     """Return what becomes of the anchors of each level."""
     count = len(lattice.depths)
 
@@ -173,8 +176,8 @@ def save_portrait(one: OneImage, path: str) -> None:
     below = LINE * len(rows) + 0.75
     picture = WIDTH * height / width
     total = picture + below + 0.45
-    figure = Figure((WIDTH, total), dpi=DPI)
-    ax = figure.add_axes((0, below / total, 1, picture / total))
+    plot = Figure((WIDTH, total), dpi=DPI)
+    ax = plot.add_axes((0, below / total, 1, picture / total))
     draw_picture(ax, one.picture)
     draw_anchors(ax, one.negatives, "negative")
     draw_anchors(ax, one.positives, "positive")
@@ -201,12 +204,12 @@ def save_portrait(one: OneImage, path: str) -> None:
         Line2D([], [], color=COLORS["positive"], linewidth=2, label="kept positive"),
         Line2D([], [], color=COLORS["negative"], linewidth=1, label="kept negative"),
     ]  # fmt: skip
-    figure.legend(
+    plot.legend(
         handles=handles, loc="upper center", bbox_to_anchor=(0.5, (below - 0.05) / total), ncol=4,
         fontsize=9, facecolor="#555555", labelcolor="white", framealpha=1,
     )  # fmt: skip
-    figure.text(
+    plot.text(
         0.5, (below - 0.6) / total, table(rows, indent=""), family="monospace", fontsize=9,
         ha="center", va="top", linespacing=1.25,
     )  # fmt: skip
-    save(figure, path, format=os.path.splitext(path)[1][1:] or "png")
+    save(plot, path, format=os.path.splitext(path)[1][1:] or "png")

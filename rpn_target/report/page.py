@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from html import escape
 from pathlib import Path
+from typing import Sequence
 
 from . import plots
+from .coverage import PoorImage
 from .results import (
     NO_BETTER,
+    Figures,
     border_line,
     coverage_rows,
     headline,
@@ -25,7 +28,7 @@ from .results import (
     suggestion_rows,
     worst_classes,
 )
-from .source import BrokenItem
+from .source import BrokenItem, Source
 
 __all__ = ["report_page"]
 
@@ -37,7 +40,7 @@ SKIPPED = 100
 POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
-def report_page(figures: dict, source, poor_images) -> str:
+def report_page(figures: Figures, source: Source, poor_images: Sequence[PoorImage]) -> str:
     """Return the page.
 
     Parameters
@@ -72,10 +75,10 @@ def report_page(figures: dict, source, poor_images) -> str:
     )
 
 
-def _setting(figures: dict) -> str:
+def _setting(figures: Figures) -> str:
     anchors, settings = figures["anchors"], figures["settings"]
     rows = (
-        ("Anchors", f"{escape(anchors['title'])} {options(anchors['arguments'] or '')}"),
+        ("Anchors", f"{escape(anchors['title'])} {_options(anchors['arguments'] or '')}"),
         (
             "Images",
             f"resized to a shorter side of {sides(anchors['short'])}, the longer one at most "
@@ -92,7 +95,7 @@ def _setting(figures: dict) -> str:
     return f'<dl class="setting soft">\n{items}\n</dl>'
 
 
-def _cards(figures: dict) -> str:
+def _cards(figures: Figures) -> str:
     every, images = figures["objects"]["all"], figures["images"]
     positive = figures["settings"]["pos_iou_thresh"]
     cards = [
@@ -110,7 +113,7 @@ def _cards(figures: dict) -> str:
     return f'<ul class="cards">\n{items}\n</ul>'
 
 
-def _never(figures: dict) -> str:
+def _never(figures: Figures) -> str:
     line = escape(" ".join(headline(figures)[1:]))
     never = [poor for poor in figures["worst_objects"] if poor["status"] == "never"][:NAMED]
     if not never:
@@ -125,7 +128,7 @@ def _never(figures: dict) -> str:
     return f'<div class="alert"><p class="lead">{line}</p>\n<ul>{items}{rest}</ul></div>'
 
 
-def _skipped(figures: dict) -> str:
+def _skipped(figures: Figures) -> str:
     skipped = figures["skipped"]
     if not skipped:
         return ""
@@ -138,7 +141,7 @@ def _skipped(figures: dict) -> str:
     return f"<h2>Skipped</h2>\n<dl>\n{items}\n</dl>{rest}"
 
 
-def _reading(figures: dict) -> str:
+def _reading(figures: Figures) -> str:
     positive = figures["settings"]["pos_iou_thresh"]
     terms = (
         ("best anchor", "of an object: the anchor inside the image with the largest IoU with it."),
@@ -169,7 +172,7 @@ def _reading(figures: dict) -> str:
     )
 
 
-def _coverage(figures: dict) -> str:
+def _coverage(figures: Figures) -> str:
     """Return how well objects are covered, together, by size and by class."""
     settings, every = figures["settings"], figures["objects"]["all"]
     positive = settings["pos_iou_thresh"]
@@ -180,7 +183,7 @@ def _coverage(figures: dict) -> str:
     # Columns that are zero throughout would only push the others off a phone.
     seen = [True] * 6 + [bool(every["crowded"]), bool(every["border"])]
 
-    def rows(groups):
+    def rows(groups: Sequence[tuple[str, Figures]]) -> list[list[str]]:
         return [
             [cell for cell, show in zip(row, seen) if show]
             for row in coverage_rows(figures, groups)
@@ -194,18 +197,18 @@ def _coverage(figures: dict) -> str:
         [
             "<h2>How well objects are covered</h2>",
             '<div class="pair">\n<div>',
-            figure(
+            _image(
                 plots.class_plot([group for group in sizes if group[1]["objects"]], positive),
                 "Bars: shares of objects at or above the threshold, forced and never learned, "
                 "for all objects and by size; the same figures are in the table below.",
-                typeset(
+                _typeset(
                     "By size, after COCO: small is under 32 x 32 pixels of the stored image, large "
                     "from 96 x 96 on."
                 ),
             ),
-            table(rows(sizes), "Objects by size and the IoU of their best anchor"),
+            _table(rows(sizes), "Objects by size and the IoU of their best anchor"),
             "</div>",
-            figure(
+            _image(
                 plots.distribution_plot(every["best_iou_histogram"], (low, positive)),
                 f"Histogram of the best IoU of {every['objects']} objects, with a mean of "
                 f"{every['mean_best_iou']:.3f}.",
@@ -214,19 +217,19 @@ def _coverage(figures: dict) -> str:
             "</div>",
             "<h2>By class, worst first</h2>",
             '<div class="pair">',
-            figure(
+            _image(
                 plots.class_plot(shown, positive),
                 "Bars: shares of objects at or above the threshold, forced and never learned, by "
                 "class; the same figures are in the table.",
                 more,
             ),
-            table(rows(classes[:CLASSES]), "Objects by class", bad),
+            _table(rows(classes[:CLASSES]), "Objects by class", bad),
             "</div>",
         ]
     )
 
 
-def _images(figures: dict) -> str:
+def _images(figures: Figures) -> str:
     """Return how many anchors images give to train on."""
     images, settings = figures["images"], figures["settings"]
     notes = [f"{images['ignored_mean']:,.0f} anchors per image are in the ignore band (mean)"]
@@ -236,53 +239,53 @@ def _images(figures: dict) -> str:
         [
             "<h2>What images give to train on</h2>",
             '<div class="pair">',
-            figure(
+            _image(
                 plots.kept_plot(spread, settings["max_positives"]),
                 f"Histogram of the positive anchors kept per image: mean {spread['mean']:.1f}, "
                 f"from {spread['min']} to {spread['max']}, of at most {settings['max_positives']}.",
             ),
-            f"<div>{table(kept_rows(figures), 'Anchors kept per image')}\n<ul>{items}</ul></div>",
+            f"<div>{_table(kept_rows(figures), 'Anchors kept per image')}\n<ul>{items}</ul></div>",
             "</div>",
         ]
     )
 
 
-def _shapes(figures: dict) -> str:
+def _shapes(figures: Figures) -> str:
     """Return which anchors do the work."""
     several = len(figures["anchors"]["levels"]) > 1
     rows = [[row[1], *row[: 1 if several else 0], *row[2:]] for row in shape_rows(figures)]
-    levels = table(level_rows(figures), "Anchor levels: the sums over their shapes")
+    levels = _table(level_rows(figures), "Anchor levels: the sums over their shapes")
     shown = figures["shapes"][: plots.SHAPES]
     rest = f" The first {len(shown)} of {len(figures['shapes'])} shapes."
     return "\n".join(
         [
             "<h2>Which anchors do the work</h2>",
-            f"<p>{border_line(figures)} {typeset(idle_line(figures))}</p>",
+            f"<p>{border_line(figures)} {_typeset(idle_line(figures))}</p>",
             '<div class="pair">',
-            figure(
+            _image(
                 plots.shape_plot(shown),
                 "Bars: positive anchors of each shape, by IoU and forced; the same figures are in "
                 "the table.",
                 "Width &times; height in pixels as the network sees the image. A shape without a "
                 f"bar never matches.{rest if len(shown) < len(figures['shapes']) else ''}",
             ),
-            f"<div>{table(rows, 'Anchor shapes')}\n{levels if several else ''}</div>",
+            f"<div>{_table(rows, 'Anchor shapes')}\n{levels if several else ''}</div>",
             "</div>",
         ]
     )
 
 
-def _gallery(source, poor_images) -> str:
+def _gallery(source: Source, poor_images: Sequence[PoorImage]) -> str:
     """Return the worst-covered images."""
     items = []
     for poor in poor_images:
         caption = (
-            f"{escape(poor.image)} (index {poor.index}): {len(poor.boxes)} "
+            f"{escape(poor.image)} (index {poor.number}): {len(poor.boxes)} "
             f"{'object' if len(poor.boxes) == 1 else 'objects'}, {poor.never} never learned, mean "
             f"best IoU {poor.mean_iou:.2f}"
         )
         try:
-            address = plots.gallery_picture(source.image(poor.index), poor)
+            address = plots.gallery_picture(source.image(poor.number), poor)
         except BrokenItem as error:
             caption += f"; {escape(str(error))}"
             items.append(f"<figure><figcaption>{caption}</figcaption></figure>")
@@ -291,7 +294,7 @@ def _gallery(source, poor_images) -> str:
             f"{name} {iou:.2f} {state}"
             for name, iou, state in list(zip(poor.names, poor.best_iou, poor.status))[:NAMED]
         )
-        items.append(figure(address, alt, caption))
+        items.append(_image(address, alt, caption))
     return (
         "<h2>Worst-covered images</h2>\n<p>Blue objects have an anchor at or above the threshold, "
         "orange ones a forced one, red ones none; without any of their own they are dashed. The "
@@ -299,11 +302,11 @@ def _gallery(source, poor_images) -> str:
     )
 
 
-def _suggestion(figures: dict) -> str:
+def _suggestion(figures: Figures) -> str:
     """Return what `rpn_target.report.suggest` has found."""
     found = figures["suggestion"]
     after = found["after"]
-    flags = options(after["arguments"])
+    flags = _options(after["arguments"])
     if found["better"]:
         call = escape(after["call"])
         verdict = f'Try <code class="long">{call}</code>, as options {flags}.'
@@ -313,7 +316,7 @@ def _suggestion(figures: dict) -> str:
     return (
         f"<h2>Suggested anchors</h2>\n<p>{verdict}</p>\n"
         f"<p>{line[0].upper() + line[1:]}:</p>\n"
-        + table(suggestion_rows(found), "Objects kept aside")
+        + _table(suggestion_rows(found), "Objects kept aside")
     )
 
 
@@ -325,14 +328,14 @@ SIGNS = (
 """What a terminal may lack, and a page need not."""
 
 
-def table(rows, caption: str, bad=()) -> str:
+def _table(rows: Sequence[Sequence[str]], caption: str, bad: Sequence[str] = ()) -> str:
     """Return a table whose first row is its head; rows with these names are marked."""
-    head = "".join(f'<th scope="col">{typeset(cell)}</th>' for cell in rows[0])
+    head = "".join(f'<th scope="col">{_typeset(cell)}</th>' for cell in rows[0])
     lines = []
     for first, *others in rows[1:]:
         mark = ' class="bad"' if first in bad else ""
-        cells = "".join(f"<td>{typeset(cell)}</td>" for cell in others)
-        lines.append(f'<tr{mark}><th scope="row">{typeset(first)}</th>{cells}</tr>')
+        cells = "".join(f"<td>{_typeset(cell)}</td>" for cell in others)
+        lines.append(f'<tr{mark}><th scope="row">{_typeset(first)}</th>{cells}</tr>')
     # A table too wide for a phone scrolls by itself, also by keyboard.
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">\n<table>\n'
@@ -342,19 +345,19 @@ def table(rows, caption: str, bad=()) -> str:
     )
 
 
-def figure(address: str, alt: str, caption: str = "") -> str:
+def _image(address: str, alt: str, caption: str = "") -> str:
     """Return an image with a caption, which is markup."""
     text = f"\n<figcaption>{caption}</figcaption>" if caption else ""
     return f'<figure><img src="{address}" alt="{escape(alt)}">{text}</figure>'
 
 
-def options(arguments: str) -> str:
+def _options(arguments: str) -> str:
     """Return command-line options, each of which stays on one line."""
     parts = arguments.replace(" --", "\n--").splitlines()
     return " ".join(f"<code>{escape(part)}</code>" for part in parts)
 
 
-def typeset(text: str) -> str:
+def _typeset(text: str) -> str:
     """Return text as markup, with the signs that a terminal may lack."""
     for plain, sign in SIGNS:
         text = plain.sub(sign, text)

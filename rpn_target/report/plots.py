@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import base64
 import io
+from typing import Any, Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
 from ..plot import COLORS, draw_objects, draw_picture, plain, save
-from .coverage import BINS
+from .coverage import BINS, PoorImage
+from .results import Figures
 
 __all__ = [
     "CLASSES",
@@ -32,38 +35,38 @@ INK, GRID = "#22272e", "#d8dce2"
 STATUS = (("above", "at or above {pos:g}"), ("forced", "forced"), ("never", "never learned"))
 
 
-def _figure(height: float):
-    figure = Figure((WIDTH, height), layout="constrained")
-    ax = figure.add_subplot()
+def _new_plot(height: float) -> tuple[Figure, Axes]:
+    plot = Figure((WIDTH, height), layout="constrained")
+    ax = plot.add_subplot()
     ax.spines[["top", "right"]].set_visible(False)
     ax.tick_params(colors=INK, labelsize=10)
     ax.set_axisbelow(True)
-    return figure, ax
+    return plot, ax
 
 
-def _svg(figure: Figure) -> str:
-    """Return a figure as the address of an image that is its own content."""
+def _svg(plot: Figure) -> str:
+    """Return a plot as the address of an image that is its own content."""
     buffer = io.BytesIO()
     # Text as outlines, so that it looks alike everywhere; no dates, so that pages can be compared.
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "rpn_target"}):
-        save(figure, buffer, format="svg", metadata={"Date": None}, transparent=True)
+        save(plot, buffer, format="svg", metadata={"Date": None}, transparent=True)
     return "data:image/svg+xml;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _legend(figure: Figure, columns: int) -> None:
-    figure.legend(
+def _legend(plot: Figure, columns: int) -> None:
+    plot.legend(
         loc="outside upper center", ncol=columns, fontsize=9.5, frameon=False, labelcolor=INK,
         columnspacing=1.2, handlelength=1.2,
     )  # fmt: skip
 
 
-def _count(axis) -> None:
+def _count(axis: Any) -> None:
     """Let the numbers along an axis be whole, and short: 20k, 3M."""
     axis.get_major_locator().set_params(integer=True)
     axis.set_major_formatter(EngFormatter(sep=""))
 
 
-def _stacked(ax, names, tallies, positive: float) -> None:
+def _stacked(ax: Axes, names: Sequence[str], tallies: Sequence[Figures], positive: float) -> None:
     """Draw a bar per group of objects, of its shares by status."""
     start = np.zeros(len(names))
     for key, text in STATUS:
@@ -80,19 +83,19 @@ def _stacked(ax, names, tallies, positive: float) -> None:
     ax.set_xlabel("% of objects", fontsize=10, color=INK)
 
 
-def class_plot(groups, positive: float) -> str:
+def class_plot(groups: Sequence[tuple[str, Figures]], positive: float) -> str:
     """Draw how well the objects of each group, such as a class, are covered."""
     groups = groups[:CLASSES]
     names = [f"{plain(_short(name))} ({tally['objects']:,})" for name, tally in groups]
-    figure, ax = _figure(0.95 + 0.24 * len(names))
+    plot, ax = _new_plot(0.95 + 0.24 * len(names))
     _stacked(ax, names, [tally for _, tally in groups], positive)
-    _legend(figure, 3)
-    return _svg(figure)
+    _legend(plot, 3)
+    return _svg(plot)
 
 
-def distribution_plot(histogram, thresholds) -> str:
+def distribution_plot(histogram: Sequence[int], thresholds: tuple[float, float]) -> str:
     """Draw the distribution of the objects' best IoU, with the thresholds."""
-    figure, ax = _figure(2.9)
+    plot, ax = _new_plot(2.9)
     edges = np.linspace(0, 1, BINS + 1)
     low, high = thresholds
     middle = (edges[:-1] + edges[1:]) / 2
@@ -106,12 +109,12 @@ def distribution_plot(histogram, thresholds) -> str:
     ax.set_xlabel("IoU of the object's best anchor", fontsize=10, color=INK)
     ax.set_ylabel("objects", fontsize=10, color=INK)
     _count(ax.yaxis)
-    return _svg(figure)
+    return _svg(plot)
 
 
-def kept_plot(spread: dict, quota: int) -> str:
+def kept_plot(spread: Figures, quota: int) -> str:
     """Draw how many positives images keep."""
-    figure, ax = _figure(2.9)
+    plot, ax = _new_plot(2.9)
     histogram = np.asarray(spread["histogram"])
     step = max(1, -(-(quota + 1) // 32))
     padded = np.zeros(-(-(quota + 1) // step) * step, np.int64)
@@ -124,17 +127,17 @@ def kept_plot(spread: dict, quota: int) -> str:
     ax.grid(axis="y", color=GRID, linewidth=0.7)
     ax.set_xlabel(f"positives kept of {quota} at most", fontsize=10, color=INK)
     ax.set_ylabel("images", fontsize=10, color=INK)
-    return _svg(figure)
+    return _svg(plot)
 
 
-def shape_plot(shapes) -> str:
+def shape_plot(shapes: Sequence[Figures]) -> str:
     """Draw how many anchors of each shape are positive."""
     several = len({shape["level"] for shape in shapes}) > 1
     names = []
     for shape in shapes:
         name = f"{shape['width']:.0f} x {shape['height']:.0f}"
         names.append(f"stride {shape['stride']:g}: {name}" if several else name)
-    figure, ax = _figure(0.95 + 0.22 * len(names))
+    plot, ax = _new_plot(0.95 + 0.22 * len(names))
     start = np.zeros(len(names))
     for key, text in (("above", "positive by IoU"), ("forced", "forced")):
         count = np.array([shape[key] for shape in shapes], float)
@@ -149,11 +152,11 @@ def shape_plot(shapes) -> str:
     ax.grid(axis="x", color=GRID, linewidth=0.7)
     ax.set_xlabel("positive anchors before sampling", fontsize=10, color=INK)
     _count(ax.xaxis)
-    _legend(figure, 2)
-    return _svg(figure)
+    _legend(plot, 2)
+    return _svg(plot)
 
 
-def gallery_picture(picture: np.ndarray, poor) -> str:
+def gallery_picture(picture: np.ndarray, poor: PoorImage) -> str:
     """Draw an image with its objects colored by status, as JPEG data.
 
     Parameters
@@ -164,8 +167,8 @@ def gallery_picture(picture: np.ndarray, poor) -> str:
     height, width = picture.shape[:2]
     scale = min(PICTURE[0] / width, PICTURE[1] / height)
     step = max(1, int(1 / (2 * DPI * scale)))  # to skip pixels that would not be seen
-    figure = Figure((width * scale, height * scale), dpi=DPI)
-    ax = figure.add_axes((0, 0, 1, 1))
+    plot = Figure((width * scale, height * scale), dpi=DPI)
+    ax = plot.add_axes((0, 0, 1, 1))
     draw_picture(ax, picture[::step, ::step])
     ax.set_xlim(0, width)
     ax.set_ylim(height, 0)
@@ -180,7 +183,7 @@ def gallery_picture(picture: np.ndarray, poor) -> str:
         (poor.status == "never") | poor.crowded, linewidth=2, fontsize=10.5,
     )  # fmt: skip
     buffer = io.BytesIO()
-    save(figure, buffer, format="jpg", pil_kwargs={"quality": 82})
+    save(plot, buffer, format="jpg", pil_kwargs={"quality": 82})
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

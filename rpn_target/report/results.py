@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any, Dict, Sequence
+
 import numpy as np
 
 from ..version import __version__
-from .coverage import SIZES, least_learned
+from .anchor_scheme import AnchorScheme
+from .coverage import SIZES, Summary, least_learned
 from .workers import Job
 
 __all__ = [
+    "Figures",
     "NO_BETTER",
     "border_line",
     "coverage_rows",
@@ -31,7 +35,11 @@ __all__ = [
 ]
 
 
-def report_figures(job: Job, summary) -> dict:
+Figures = Dict[str, Any]
+"""Numbers by name, as JSON has them."""
+
+
+def report_figures(job: Job, summary: Summary) -> Figures:
     """Return all figures of a report, as dictionaries, lists, strings and numbers."""
     settings = job.settings
     return {
@@ -72,7 +80,7 @@ def report_figures(job: Job, summary) -> dict:
             {
                 "class": poor.name,
                 "image": poor.image,
-                "index": poor.index,
+                "index": poor.number,
                 "row": poor.row,
                 "width": poor.width,
                 "height": poor.height,
@@ -84,7 +92,7 @@ def report_figures(job: Job, summary) -> dict:
         "worst_images": [
             {
                 "image": poor.image,
-                "index": poor.index,
+                "index": poor.number,
                 "objects": len(poor.boxes),
                 "never": poor.never,
                 "mean_best_iou": poor.mean_iou,
@@ -95,7 +103,7 @@ def report_figures(job: Job, summary) -> dict:
     }
 
 
-def _anchors(scheme) -> dict:
+def _anchors(scheme: AnchorScheme) -> Figures:
     return {
         "title": scheme.title,
         "short": list(scheme.short),
@@ -108,7 +116,7 @@ def _anchors(scheme) -> dict:
     }
 
 
-def _shapes(scheme, summary) -> list[dict]:
+def _shapes(scheme: AnchorScheme, summary: Summary) -> list[Figures]:
     """Return one entry per anchor shape, by level, then by area."""
     entries = []
     number = 0
@@ -128,7 +136,7 @@ def _shapes(scheme, summary) -> list[dict]:
     )
 
 
-def _spread(images_by_count: np.ndarray) -> dict:
+def _spread(images_by_count: np.ndarray) -> Figures:
     """Return mean, median and range of a number known by how many images have which."""
     images = int(images_by_count.sum())
     if not images:
@@ -153,7 +161,7 @@ def _shortest(value: np.float32) -> float:
     return float(str(value))
 
 
-def never_text(figures: dict) -> str:
+def never_text(figures: Figures) -> str:
     """Return what "never learned" means under the settings, for a heading."""
     settings = figures["settings"]
     if settings["low_quality_matches"] == "keep":
@@ -166,12 +174,12 @@ def percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f}%" if whole else "-"
 
 
-def sides(numbers) -> str:
+def sides(numbers: Sequence[int]) -> str:
     """Return the length, or the range, of the shorter side."""
     return " to ".join(str(number) for number in numbers)
 
 
-def _why_never(figures: dict) -> str:
+def _why_never(figures: Figures) -> str:
     """Return what is wrong with the best anchor of an object that is never learned."""
     rule = figures["settings"]["low_quality_matches"]
     if rule == "keep":
@@ -185,7 +193,7 @@ def plural(count: int, one: str, more: str = "") -> str:
     return f"{count:,} {one if count == 1 else more or one + 's'}"
 
 
-def headline(figures: dict) -> list[str]:
+def headline(figures: Figures) -> list[str]:
     """Return the sentences that a report begins with."""
     every, images = figures["objects"]["all"], figures["images"]
     never = every["never"]
@@ -204,7 +212,7 @@ def headline(figures: dict) -> list[str]:
     return lines
 
 
-def coverage_rows(figures: dict, groups) -> list[list[str]]:
+def coverage_rows(figures: Figures, groups: Sequence[tuple[str, Figures]]) -> list[list[str]]:
     """Return a heading and one row per group of objects."""
     positive = figures["settings"]["pos_iou_thresh"]
     heading = ["", "objects", f">= {positive:g}", "forced", never_text(figures), "mean IoU",
@@ -220,7 +228,7 @@ def coverage_rows(figures: dict, groups) -> list[list[str]]:
     return rows
 
 
-def worst_classes(figures: dict) -> list:
+def worst_classes(figures: Figures) -> list[tuple[str, Figures]]:
     """Return (name, tally) of every class, most never learned first, then the lowest IoU."""
     return sorted(
         figures["objects"]["by_class"].items(),
@@ -228,13 +236,13 @@ def worst_classes(figures: dict) -> list:
     )
 
 
-def size_groups(figures: dict) -> list:
+def size_groups(figures: Figures) -> list[tuple[str, Figures]]:
     """Return (name, tally) of all objects and of each size."""
     by_size = figures["objects"]["by_size"]
     return [("all", figures["objects"]["all"])] + [(name, by_size[name]) for name in SIZES]
 
 
-def object_row(poor: dict) -> list[str]:
+def object_row(poor: Figures) -> list[str]:
     """Return an object of low IoU as a row of strings."""
     return [
         poor["class"], poor["image"], str(poor["index"]),
@@ -242,7 +250,7 @@ def object_row(poor: dict) -> list[str]:
     ]  # fmt: skip
 
 
-def kept_rows(figures: dict) -> list[list[str]]:
+def kept_rows(figures: Figures) -> list[list[str]]:
     """Return a heading and rows of the anchors kept per image."""
     rows = [["per image", "mean", "median", "range"]]
     for name in ("positives", "negatives"):
@@ -254,7 +262,7 @@ def kept_rows(figures: dict) -> list[list[str]]:
     return rows
 
 
-def remarks(figures: dict) -> list[str]:
+def remarks(figures: Figures) -> list[str]:
     """Return what else there is to say about the images, where there is something."""
     images = figures["images"]
     counts = (
@@ -271,7 +279,7 @@ def remarks(figures: dict) -> list[str]:
     return lines
 
 
-def shape_rows(figures: dict) -> list[list[str]]:
+def shape_rows(figures: Figures) -> list[list[str]]:
     """Return a heading and one row per anchor shape."""
     rows = [["stride", "width x height", *WORK]]
     for shape in figures["shapes"]:
@@ -280,7 +288,7 @@ def shape_rows(figures: dict) -> list[list[str]]:
     return rows
 
 
-def level_rows(figures: dict) -> list[list[str]]:
+def level_rows(figures: Figures) -> list[list[str]]:
     """Return a heading and one row per level, with the sums over its shapes."""
     rows = [["level", *WORK]]
     for number, level in enumerate(figures["anchors"]["levels"]):
@@ -294,7 +302,7 @@ def level_rows(figures: dict) -> list[list[str]]:
 WORK = ("positives", "forced", "best of objects", "inside")
 
 
-def _work(counts: dict) -> list[str]:
+def _work(counts: Figures) -> list[str]:
     """Return what anchors do, under the headings of `WORK`."""
     return [
         f"{counts['positive']:,}", f"{counts['forced']:,}", f"{counts['best_of_objects']:,}",
@@ -302,14 +310,14 @@ def _work(counts: dict) -> list[str]:
     ]  # fmt: skip
 
 
-def border_line(figures: dict) -> str:
+def border_line(figures: Figures) -> str:
     """Return how many anchors the border costs."""
     total = sum(shape["total"] for shape in figures["shapes"])
     lost = total - sum(shape["valid"] for shape in figures["shapes"])
     return f"{percent(lost, total)} of all anchors are lost to the border."
 
 
-def idle_line(figures: dict) -> str:
+def idle_line(figures: Figures) -> str:
     """Return which anchor shapes are never positive, or nothing if all or none of them are."""
     idle = [shape for shape in figures["shapes"] if not shape["positive"]]
     if not 0 < len(idle) < len(figures["shapes"]):
@@ -318,7 +326,7 @@ def idle_line(figures: dict) -> str:
     return f"Never positive, {len(idle)} of {len(figures['shapes'])} shapes: {names}."
 
 
-def suggestion_rows(suggestion: dict) -> list[list[str]]:
+def suggestion_rows(suggestion: Figures) -> list[list[str]]:
     """Return a heading and one row per figure of the held-out objects."""
     sides = [suggestion[side]["held_out"] for side in ("before", "after")]
     rows = [["", "before", "after"]]
@@ -333,7 +341,7 @@ def suggestion_rows(suggestion: dict) -> list[list[str]]:
 NO_BETTER = "What was found is not better on the images kept aside: keep what you have."
 
 
-def suggestion_line(suggestion: dict) -> str:
+def suggestion_line(suggestion: Figures) -> str:
     """Return how the suggestion was found and measured."""
     return (
         f"searched on {plural(suggestion['searched_objects'], 'object')} of "

@@ -11,6 +11,7 @@ they are, quantiles of the objects' sizes and shapes, and their clusters (k-mean
 from __future__ import annotations
 
 import random
+from typing import Any, Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -47,7 +48,7 @@ def starting_recipe(scheme: AnchorScheme) -> Recipe:
     return scheme.recipe
 
 
-def suggest(job: Job, indices, workers: int, seed: int) -> dict:
+def suggest(job: Job, indices: Sequence[int], workers: int, seed: int) -> dict[str, Any]:
     """Search for a better recipe on half of the images and measure it on the other half.
 
     Returns
@@ -99,17 +100,17 @@ def suggest(job: Job, indices, workers: int, seed: int) -> dict:
     }  # fmt: skip
 
 
-def _objects(job: Job, indices, seed: int):
+def _objects(job: Job, indices: Sequence[int], seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Return boxes (M, 4) of some images, and the sizes (M, 2) of their images, as seen."""
-    boxes, sizes = [np.zeros((0, 4), np.float32)], [np.zeros((0, 2), np.int64)]
+    found, seen = [np.zeros((0, 4), np.float32)], [np.zeros((0, 2), np.int64)]
     for index in tqdm(indices, desc="searching", unit="image", disable=None, leave=False):
         try:
             of_image, width, height = network_boxes(job, index, job.source.read(index))
         except BrokenItem:  # counted already
             continue
-        boxes.append(of_image)
-        sizes.append(np.tile([width, height], (len(of_image), 1)))
-    boxes, sizes = np.concatenate(boxes), np.concatenate(sizes)
+        found.append(of_image)
+        seen.append(np.tile([width, height], (len(of_image), 1)))
+    boxes, sizes = np.concatenate(found), np.concatenate(seen)
     if len(boxes) > OBJECTS:
         some = np.random.default_rng(seed).choice(len(boxes), OBJECTS, replace=False)
         boxes, sizes = boxes[some], sizes[some]
@@ -125,7 +126,13 @@ CLUSTER_ROUNDS = 60
 DIGITS = 3  # that a found number is rounded to, before it is judged
 
 
-def best_ious(levels, feature_maps, boxes, sizes, border: float = 0) -> np.ndarray:
+def best_ious(
+    levels: Sequence[Level],
+    feature_maps: FeatureMapSizes,
+    boxes: np.ndarray,
+    sizes: np.ndarray,
+    border: float = 0,
+) -> np.ndarray:
     """Return the largest IoU (M,) of each object with a valid anchor, up to rounding.
 
     Parameters
@@ -144,7 +151,7 @@ def best_ious(levels, feature_maps, boxes, sizes, border: float = 0) -> np.ndarr
     depths = [level.anchors_per_cell for level in levels]
     stride = np.repeat([level.stride for level in levels], depths)
     offset = np.repeat(feature_maps.offsets, depths)
-    place, meets = [], np.ones((len(boxes), len(base)), bool)
+    shift, meets = [], np.ones((len(boxes), len(base)), bool)
     for axis in (0, 1):
         side = sizes[:, axis, None]
         low, high = base[:, axis], base[:, axis + 2]
@@ -153,8 +160,8 @@ def best_ious(levels, feature_maps, boxes, sizes, border: float = 0) -> np.ndarr
         last = np.minimum(np.ceil((side + border - high) / stride), cells) - 1  # (M, K)
         meets &= first <= last
         center = (boxes[:, axis, None] + boxes[:, axis + 2, None] - low - high) / (2 * stride)
-        place.append(stride * np.maximum(np.minimum(np.round(center), last), first))
-    anchors = [base[:, side] + place[side % 2] for side in range(4)]
+        shift.append(stride * np.maximum(np.minimum(np.round(center), last), first))
+    anchors = [base[:, side] + shift[side % 2] for side in range(4)]
     iou = intersection_over_union(anchors, boxes.T[:, :, None])
     return np.where(meets, iou, 0).max(axis=1)
 
@@ -184,11 +191,10 @@ def search(
     groups = _size_groups(boxes)
 
     def score(logs: np.ndarray) -> float:
-        try:
-            levels = _from_logs(recipe, logs).levels()
-        except ValueError:  # anchors of less than a pixel
+        trial = _from_logs(recipe, logs)
+        if not trial.is_valid():
             return -np.inf
-        iou = best_ious(levels, feature_maps, boxes, sizes, settings.allowed_border)
+        iou = best_ious(trial.levels(), feature_maps, boxes, sizes, settings.allowed_border)
         return _score(iou, groups, settings)
 
     generator = np.random.default_rng(seed)

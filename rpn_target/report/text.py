@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import textwrap
+from typing import Sequence
 
 from .coverage import BINS
 from .results import (
     NO_BETTER,
+    Figures,
     border_line,
     coverage_rows,
     headline,
@@ -33,7 +35,7 @@ WIDTH = 100
 NO_BREAK = "\u00a0x\u00a0"
 
 
-def report_text(figures: dict) -> str:
+def report_text(figures: Figures) -> str:
     """Return the report as lines of text."""
     parts = [
         _head(figures), _coverage(figures), _worst(figures), _distribution(figures),
@@ -42,7 +44,7 @@ def report_text(figures: dict) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def table(rows, indent: str = "  ") -> str:
+def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
     """Return rows of strings as aligned columns: the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = []
@@ -53,7 +55,7 @@ def table(rows, indent: str = "  ") -> str:
     return "\n".join(lines)
 
 
-def _head(figures: dict) -> str:
+def _head(figures: Figures) -> str:
     anchors = figures["anchors"]
     settings = figures["settings"]
     levels = anchors["levels"]
@@ -78,7 +80,7 @@ def _head(figures: dict) -> str:
     return "\n".join(lines)
 
 
-def _coverage(figures: dict) -> str:
+def _coverage(figures: Figures) -> str:
     if not figures["objects"]["all"]["objects"]:
         return ""
     positive = figures["settings"]["pos_iou_thresh"]
@@ -102,7 +104,7 @@ def _coverage(figures: dict) -> str:
     return "\n".join(lines)
 
 
-def _worst(figures: dict) -> str:
+def _worst(figures: Figures) -> str:
     never = [poor for poor in figures["worst_objects"] if poor["status"] == "never"]
     count = figures["objects"]["all"]["never"]
     if not never:
@@ -113,20 +115,20 @@ def _worst(figures: dict) -> str:
     return f"Never learned, lowest IoU first\n{table(rows)}{more}"
 
 
-def _distribution(figures: dict) -> str:
+def _distribution(figures: Figures) -> str:
     histogram = figures["objects"]["all"]["best_iou_histogram"]
     if not sum(histogram):
         return ""
     rows = []
     pairs = [sum(histogram[start : start + 2]) for start in range(0, BINS, 2)]
-    for place, count in enumerate(pairs):
-        low, high = 2 * place / BINS, 2 * (place + 1) / BINS
+    for number, count in enumerate(pairs):
+        low, high = 2 * number / BINS, 2 * (number + 1) / BINS
         bar = "#" * -(-BAR * count // max(pairs))
         rows.append(f"  {low:.1f} to {high:.1f}  {count:>7,}  {bar}".rstrip())
     return "\n".join(["Best IoU of the objects", *rows])
 
 
-def _images(figures: dict) -> str:
+def _images(figures: Figures) -> str:
     lines = [
         "Anchors for training", table(kept_rows(figures)),
         f"  {figures['images']['ignored_mean']:,.0f} per image in the ignore band (mean)",
@@ -134,19 +136,19 @@ def _images(figures: dict) -> str:
     return "\n".join(lines + [f"  {line}" for line in remarks(figures)])
 
 
-def _shapes(figures: dict) -> str:
+def _shapes(figures: Figures) -> str:
     lines = ["Anchor shapes (positives before sampling)", table(shape_rows(figures))]
     lines.append(f"  {border_line(figures)}")
     # Wrapped between sizes, not within one.
     idle = idle_line(figures).replace(" x ", NO_BREAK)
-    idle = textwrap.wrap(idle, WIDTH, initial_indent="  ", subsequent_indent="    ")
-    lines += [line.replace(NO_BREAK, " x ") for line in idle]
+    wrapped = textwrap.wrap(idle, WIDTH, initial_indent="  ", subsequent_indent="    ")
+    lines += [line.replace(NO_BREAK, " x ") for line in wrapped]
     if len(figures["anchors"]["levels"]) > 1:
         lines += ["", "Anchor levels", table(level_rows(figures))]
     return "\n".join(lines)
 
 
-def _skipped(figures: dict) -> str:
+def _skipped(figures: Figures) -> str:
     skipped = figures["skipped"]
     if not skipped:
         return ""
@@ -156,7 +158,7 @@ def _skipped(figures: dict) -> str:
     return "\n".join(["Skipped", *lines])
 
 
-def _suggestion(figures: dict) -> str:
+def _suggestion(figures: Figures) -> str:
     suggestion = figures.get("suggestion")
     if not suggestion:
         return ""

@@ -12,9 +12,9 @@ import os
 import signal
 import warnings
 from collections import deque
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from typing import NamedTuple, Sequence
+from typing import Iterator, NamedTuple, Sequence
 
 import numpy as np
 from gluoncv.data.transforms import bbox as bbox_transforms
@@ -25,7 +25,7 @@ from ..core.settings import TargetSettings
 from . import ReportError
 from .anchor_scheme import AnchorScheme
 from .coverage import Summary, cover
-from .source import BrokenItem, Source
+from .source import BrokenItem, ImageLabel, Source
 
 __all__ = ["Job", "default_workers", "network_boxes", "summarize"]
 
@@ -41,7 +41,7 @@ class Job(NamedTuple):
     settings: TargetSettings
 
 
-def network_boxes(job: Job, index: int, label):
+def network_boxes(job: Job, index: int, label: ImageLabel) -> tuple[np.ndarray, int, int]:
     """Return the boxes (M, 4) of an image, float32, and its size, as the network sees it.
 
     Raises
@@ -96,7 +96,7 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _parts(job: Job, portions, workers: int):
+def _parts(job: Job, portions: list[Sequence[int]], workers: int) -> Iterator[Summary]:
     """Yield the summaries of the portions, in order."""
     workers = min(workers, len(portions))
     if workers < 2 and len(portions) < 2 or workers == 0:
@@ -117,9 +117,11 @@ def _parts(job: Job, portions, workers: int):
                 ) from error
 
 
-def _in_order(pool, portions, ahead: int):
+def _in_order(
+    pool: ProcessPoolExecutor, portions: list[Sequence[int]], ahead: int
+) -> Iterator[Summary]:
     """Yield results in order, with no more than a few of them waiting."""
-    waiting = deque()
+    waiting: deque[Future[Summary]] = deque()
     try:
         for portion in portions:
             waiting.append(pool.submit(_work, portion))
@@ -132,7 +134,7 @@ def _in_order(pool, portions, ahead: int):
             future.cancel()
 
 
-_job = None  # of a worker process
+_job: Job  # of a worker process
 
 
 def _start_worker(job: Job) -> None:
