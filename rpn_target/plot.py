@@ -30,6 +30,7 @@ __all__ = [
     "plain",
     "plot_targets",
     "save",
+    "short",
 ]
 
 COLORS = {
@@ -227,6 +228,11 @@ def _names(label: np.ndarray, class_names: Sequence[str] | None) -> list[str]:
 def plain(text: str) -> str:
     """Return text that matplotlib draws as it is, and not as a formula."""
     return text.replace("$", r"\$")
+
+
+def short(text: str, length: int) -> str:
+    """Return text cut to a number of characters."""
+    return text if len(text) <= length else f"{text[: length - 3]}..."
 
 
 def save(plot: Figure, target: Any, **keywords: Any) -> None:

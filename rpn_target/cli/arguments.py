@@ -20,7 +20,6 @@ __all__ = [
     "add_setting_arguments",
     "check_dataset_arguments",
     "open_dataset",
-    "open_output",
     "open_scheme",
     "settings_of",
 ]
@@ -157,14 +156,16 @@ def _open_coco(arguments: argparse.Namespace, classes: list[str] | None) -> Sour
     root = _folder(arguments.root, "~/.mxnet/datasets/coco")
     if importlib.util.find_spec("pycocotools") is None:  # GluonCV would install it by itself
         raise CommandError("COCO datasets need pycocotools; run: pip install pycocotools")
-    found = sorted(path.stem for path in (root / "annotations").glob("*.json"))
+    folders = (root / "annotations", root)
+    found = next(filter(None, ([path.stem for path in one.glob("*.json")] for one in folders)), [])
+    found.sort()
     splits = arguments.split
     if splits is None:
         splits = [COCO_SPLIT] if COCO_SPLIT in found or len(found) != 1 else found
     for split in splits:
-        path = root / "annotations" / f"{split}.json"
-        if not path.is_file():
+        if split not in found:
             known = f"; there are: {', '.join(found)}" if found else ""
+            path = folders[0] / f"{split}.json"
             raise CommandError(f"--split {split}: no such file: {path}{known}")
     return COCOSource(f"coco, {root}", str(root), splits)
 
@@ -394,23 +395,3 @@ def settings_of(arguments: argparse.Namespace) -> TargetSettings:
         return TargetSettings(**{name: getattr(arguments, name) for name in names})
     except ValueError as error:
         raise CommandError(str(error)) from error
-
-
-def open_output(path: str | None) -> None:
-    """Make sure that an output file can be written, before the work begins.
-
-    Raises
-    ------
-    CommandError
-        If it cannot.
-    """
-    if path is None:
-        return
-    existed = Path(path).exists()
-    try:
-        with open(path, "a"):
-            pass
-    except OSError as error:
-        raise CommandError(f"cannot write {path}: {error.strerror}") from error
-    if not existed:
-        Path(path).unlink()

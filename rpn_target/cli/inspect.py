@@ -8,16 +8,17 @@ import random
 import sys
 from typing import Sequence
 
+from ..report import visible
 from .arguments import (
     add_dataset_arguments,
     add_scheme_arguments,
     add_setting_arguments,
     open_dataset,
-    open_output,
     open_scheme,
     settings_of,
 )
 from .main import CommandError
+from .output import check_output, write_output
 
 HELP = "see what a network's anchors learn from a dataset, before training"
 DESCRIPTION = """\
@@ -90,7 +91,7 @@ def _report(arguments: argparse.Namespace) -> int:
         if value is not None and value < least:
             raise CommandError(f"--{name} must be at least {least}, but got {value}")
     for path in (arguments.json, arguments.html):
-        open_output(path)
+        check_output(path)
     job = Job(open_dataset(arguments), open_scheme(arguments), settings)
     if arguments.suggest:
         starting_recipe(job.scheme)  # or refuse before the work
@@ -107,16 +108,13 @@ def _report(arguments: argparse.Namespace) -> int:
     if arguments.suggest:
         figures["suggestion"] = suggest(job, indices, workers, arguments.seed)
     if arguments.json:
-        with open(arguments.json, "w", encoding="utf-8") as file:
-            json.dump(figures, file, indent=2, allow_nan=False)
-            file.write("\n")
-    print(report_text(figures))
+        write_output(arguments.json, json.dumps(figures, indent=2, allow_nan=False) + "\n")
     if arguments.html:
         from ..report.page import report_page  # and matplotlib with it
 
-        with open(arguments.html, "w", encoding="utf-8") as file:
-            file.write(report_page(figures, job.source, summary.poor_images))
-    written = [path for path in (arguments.json, arguments.html) if path]
+        write_output(arguments.html, report_page(figures, job.source, summary.poor_images))
+    print(report_text(figures))
+    written = [visible(path) for path in (arguments.json, arguments.html) if path]
     if written:
         print(f"\nWritten: {', '.join(written)}")
     return 0

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import io
 import os
 import signal
 import sys
 from typing import Sequence
 
-from ..report import ReportError
+from ..report import ReportError, visible
 from ..version import __version__
 
 __all__ = ["main"]
@@ -60,6 +62,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         module.configure(command)
         command.set_defaults(run=module.run)
     arguments = parser.parse_args(argv)
+    if arguments.command != "run":  # whose script has its own ways
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper):  # names may be in letters that it lacks
+                stream.reconfigure(errors="backslashreplace")
     try:
         status = arguments.run(arguments)
         sys.stdout.flush()
@@ -68,8 +74,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         if arguments.command == "run":  # it is the script's
             raise
         # Whoever reads the output has enough of it, as `head` does.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 128 + signal.SIGPIPE
+    except OSError as error:
+        if arguments.command == "run" or error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        _drop_output()
+        message = f"cannot write {error.filename or 'the output'}: {error.strerror}"
     except (CommandError, ReportError) as error:
-        print(f"rpn-target {arguments.command}: {error}", file=sys.stderr)
-        return 2
+        message = str(error)
+    print(f"rpn-target {arguments.command}: {visible(message)}", file=sys.stderr)
+    return 2
+
+
+def _drop_output() -> None:
+    """Write what is still to be printed nowhere."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

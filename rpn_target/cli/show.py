@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import io
+import os
 
+from ..report import visible
 from .arguments import (
     add_dataset_arguments,
     add_scheme_arguments,
     add_setting_arguments,
     check_dataset_arguments,
     open_dataset,
-    open_output,
     open_scheme,
     settings_of,
 )
 from .main import CommandError
+from .output import check_output, write_output
 
 HELP = "draw one image with its objects and the anchors kept for them"
 DESCRIPTION = """\
@@ -73,7 +76,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError("give either --image FILE (and its objects as --box) or --dataset")
     if not 0 <= arguments.seed < 2**32:
         raise CommandError(f"--seed must be in [0, 2**32), but got {arguments.seed}")
-    open_output(arguments.out)
+    kind = _check_format(arguments.out)
+    check_output(arguments.out)
     if arguments.image is not None:
         if arguments.index is not None:
             raise CommandError("--index is the number of an image of a --dataset, not of a file")
@@ -91,9 +95,22 @@ def run(arguments: argparse.Namespace) -> int:
     except BrokenItem as error:
         name, reason = source.name(index), str(error)
         raise CommandError(reason if name in reason else f"{name}: {reason}") from error
-    try:
-        save_portrait(one, arguments.out)
-    except ValueError as error:  # matplotlib does not know the format
-        raise CommandError(f"cannot write {arguments.out}: {error}") from error
-    print(f"{portrait_text(one)}\n\nWritten: {arguments.out}")
+    content = io.BytesIO()
+    save_portrait(one, content, kind)
+    write_output(arguments.out, content.getvalue())
+    print(f"{portrait_text(one)}\n\nWritten: {visible(arguments.out)}")
     return 0
+
+
+def _check_format(path: str) -> str:
+    """Return the format that the ending of a file says, which is PNG without one."""
+    from matplotlib.backend_bases import FigureCanvasBase
+
+    known = sorted(FigureCanvasBase.get_supported_filetypes())
+    kind = os.path.splitext(path)[1][1:].lower() or "png"
+    if kind not in known:
+        raise CommandError(
+            f"cannot write {path}: Format {kind!r} is not supported (it must be one of "
+            f"{', '.join(known)})"
+        )
+    return kind

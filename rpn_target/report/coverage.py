@@ -9,6 +9,7 @@ best anchor is positive, but each of its anchors stands for a neighbor.
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -42,6 +43,7 @@ __all__ = [
 ABOVE = 0  # [pos_iou_thresh, 1]
 FORCED = 1  # [floor, pos_iou_thresh), with the floor of `least_learned`
 NEVER = 2  # [0, floor)
+NEVER_LEARNED, CROWDED_OUT = "never learned", "crowded out"
 
 
 class ImageCoverage(NamedTuple):
@@ -142,6 +144,26 @@ def least_learned(settings: TargetSettings) -> np.float32:
     if settings.low_quality_matches == "keep":
         return np.nextafter(np.float32(0), np.float32(1))
     return np.float32(settings.neg_iou_thresh)
+
+
+def why_no_anchor(coverage: ImageCoverage, settings: TargetSettings) -> np.ndarray:
+    """Return why no positive anchor stands for each object (M,): a str, "" where one does.
+
+    The rule of every report: an object is `NEVER_LEARNED` by its status, and `CROWDED_OUT` if all
+    anchors that would do stand for neighbors.
+    """
+    never = status(coverage.best_iou, settings) == NEVER
+    crowded = ~never & (coverage.anchors == 0)
+    return np.where(never, NEVER_LEARNED, np.where(crowded, CROWDED_OUT, ""))
+
+
+def outside_image(boxes: np.ndarray, width: float, height: float) -> np.ndarray:
+    """Tell which corner boxes (M, 4) have half of their area or more outside their image."""
+    sides = boxes[:, 2:] - boxes[:, :2]
+    inside = np.minimum(boxes[:, 2:], (width, height)) - np.maximum(boxes[:, :2], 0)
+    # Of a box without area, what counts is whether it meets the image.
+    share = np.divide(inside, sides, out=np.where(inside >= 0, 1.0, 0.0), where=sides > 0)
+    return np.maximum(share, 0).prod(axis=1) <= 0.5
 
 
 def status(best_iou: np.ndarray, settings: TargetSettings) -> np.ndarray:
@@ -253,7 +275,7 @@ def size_names(boxes: np.ndarray) -> np.ndarray:
 # How much is kept by name, whatever the size of the dataset.
 POOR_OBJECTS = 100
 POOR_IMAGES = 12
-BROKEN = 100
+NAMED = 100
 
 
 class PoorObject(NamedTuple):
@@ -296,28 +318,31 @@ class Summary:
     ----------
     shape_count : int
         K, the number of anchor shapes.
-    num_sample : int
-        How many anchors of an image are kept at most.
     """
 
     SHAPE_COUNTS = ("total", "valid", "positive", "above", "best")
     IMAGE_COUNTS = (
-        "images", "without_objects", "without_positives", "without_valid", "left_out",
+        "images", "without_objects", "without_positives", "without_valid", "left_out", "outside",
         "size_differs", "ignored", "broken",
     )  # fmt: skip
 
-    def __init__(self, shape_count: int, num_sample: int) -> None:
+    NAMES = ("left_out_names", "outside_names", "broken_names")
+
+    def __init__(self, shape_count: int) -> None:
         self.every = Tally()
         self.by_size = {name: Tally() for name in SIZES}
         self.by_class: dict[str, Tally] = {}
         self.shapes = {name: np.zeros(shape_count, np.int64) for name in self.SHAPE_COUNTS}
         self.images = self.without_objects = self.without_positives = self.without_valid = 0
-        self.left_out = self.size_differs = self.ignored = self.broken = 0
+        self.left_out = self.outside = self.size_differs = self.ignored = self.broken = 0
         # How many images keep 0, 1, ... positives or negatives.
-        self.kept_positives = np.zeros(num_sample + 1, np.int64)
-        self.kept_negatives = np.zeros(num_sample + 1, np.int64)
+        self.kept_positives: Counter[int] = Counter()
+        self.kept_negatives: Counter[int] = Counter()
         self.poor_objects: list[PoorObject] = []
         self.poor_images: list[PoorImage] = []
+        # The first images with what is wrong with one of their objects, or with themselves.
+        self.left_out_names: list[tuple[str, str]] = []
+        self.outside_names: list[tuple[str, str]] = []
         self.broken_names: list[tuple[str, str]] = []
 
     def add_image(
@@ -329,11 +354,20 @@ class Summary:
         settings: TargetSettings,
     ) -> None:
         """Count one image."""
+        crowded = why_no_anchor(coverage, settings) == CROWDED_OUT
         poor = status(coverage.best_iou, settings)
-        crowded = (poor != NEVER) & (coverage.anchors == 0)
         threshold = np.float32(settings.pos_iou_thresh)
         border = (coverage.best_iou < threshold) & (coverage.best_anywhere >= threshold)
         arrays = coverage.best_iou, STATUS_NAMES[poor], crowded, border
+        outside = outside_image(label.boxes, label.width, label.height)
+        if outside.any():  # none of the anchors' business
+            self._add_outside(name, label, np.flatnonzero(outside))
+            within = np.flatnonzero(~outside)
+            label = label._replace(
+                boxes=label.boxes[within], names=[label.names[row] for row in within]
+            )
+            poor, arrays = poor[within], tuple(array[within] for array in arrays)
+        best_iou, _, crowded, _ = arrays
         self.every.add(Tally.of(*arrays))
         for tallies, keys in (
             (self.by_size, size_names(label.boxes)),
@@ -352,12 +386,22 @@ class Summary:
         self.without_objects += not len(label.boxes)
         self.without_positives += coverage.kept_positives == 0
         self.without_valid += not coverage.valid.any()
-        self.left_out += label.left_out
+        self.left_out += len(label.left_out)
+        self.left_out_names += [(name, reason) for reason in label.left_out]
         self.size_differs += label.size_differs
         self.ignored += coverage.ignored
         self.kept_positives[coverage.kept_positives] += 1
         self.kept_negatives[coverage.kept_negatives] += 1
-        self._add_poor(index, name, label, coverage.best_iou, poor, crowded)
+        self._add_poor(index, name, label, best_iou, poor, crowded)
+        self._forget()
+
+    def _add_outside(self, name: str, label: ImageLabel, rows: np.ndarray) -> None:
+        self.outside += len(rows)
+        self.outside_names += [
+            (name, f"{label.names[row]} at {np.round(label.boxes[row], 1).tolist()}, but the image "
+             f"is {label.width} x {label.height}")
+            for row in rows[:NAMED].tolist()
+        ]  # fmt: skip
 
     def _add_poor(
         self,
@@ -386,7 +430,6 @@ class Summary:
                 STATUS_NAMES[poor], crowded,
             )
         )  # fmt: skip
-        self._forget()
 
     def add_broken(self, name: str, reason: str) -> None:
         """Count an image that cannot be read."""
@@ -402,8 +445,8 @@ class Summary:
                 mine.setdefault(key, Tally()).add(tally)
         for key, count in other.shapes.items():
             self.shapes[key] += count
-        names = ("kept_positives", "kept_negatives")
-        for name in (*self.IMAGE_COUNTS, *names, "poor_objects", "poor_images", "broken_names"):
+        names = ("kept_positives", "kept_negatives", "poor_objects", "poor_images")
+        for name in (*self.IMAGE_COUNTS, *names, *self.NAMES):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self._forget()
 
@@ -411,4 +454,5 @@ class Summary:
         """Keep only the worst by name."""
         self.poor_objects = sorted(self.poor_objects)[:POOR_OBJECTS]
         self.poor_images = sorted(self.poor_images, key=lambda image: image.rank)[:POOR_IMAGES]
-        self.broken_names = self.broken_names[:BROKEN]
+        for name in self.NAMES:
+            setattr(self, name, getattr(self, name)[:NAMED])

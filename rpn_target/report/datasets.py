@@ -7,13 +7,16 @@ import io
 import os
 import tempfile
 from typing import Any, Callable, Iterator, Sequence
+from xml.etree import ElementTree
 
 import mxnet as mx
 import numpy as np
-from gluoncv.data import COCODetection, LstDetection, RecordFileDetection, VOCDetection
+from gluoncv.data import LstDetection, RecordFileDetection, VOCDetection
 from gluoncv.data.recordio.detection import _transform_label as read_label
 from mxnet import recordio
 
+from ..core.settings import shown
+from ..gluon.datasets import COCODetection
 from . import ReportError
 from .source import EXPECTED, BrokenItem, ImageLabel, Source, attempt, header_size, one_line
 
@@ -24,6 +27,8 @@ def _made(what: str, make: Callable[..., Any], *arguments: Any, **keywords: Any)
     """Return what GluonCV makes of files, or say on one line why it cannot."""
     try:
         return make(*arguments, **keywords)
+    except ReportError:
+        raise
     except EXPECTED as error:
         raise ReportError(f"GluonCV cannot read the {what}: {one_line(error)}") from error
 
@@ -45,23 +50,22 @@ class FileSource(Source):
 
     def __init__(self, path: str, boxes: Sequence[Sequence[float]]) -> None:
         super().__init__(path)
+        self._path = path
         self._boxes = np.reshape(np.asarray(boxes, np.float64), (-1, 4))
 
     def __len__(self) -> int:
         return 1
 
-    def name(self, index: int) -> str:
-        """Return what to call an image."""
-        return self.title
+    def _name(self, index: int) -> str:
+        return self._path
 
-    def read(self, index: int) -> ImageLabel:
-        """Return the label of an image."""
+    def _read(self, index: int) -> ImageLabel:
         names = [f"box {number}" for number in range(1, len(self._boxes) + 1)]
-        return ImageLabel(*header_size(self.title), self._boxes, names)
+        return ImageLabel(*header_size(self._path), self._boxes, names)
 
     def image(self, index: int) -> np.ndarray:
         """Return an image."""
-        return _decoded(self.title)
+        return _decoded(self._path)
 
 
 class _AnyName:
@@ -85,24 +89,48 @@ class _Numbers(dict):
         return self[name]
 
 
+class _WithDifficult(str):
+    """The pattern of an annotation's path, which gives the file with 0 where it says nothing."""
+
+    def format(self, *parts: Any, **_: Any) -> Any:
+        root = ElementTree.parse(super().format(*parts)).getroot()
+        for one in root.iter("object"):
+            if one.find("difficult") is None:
+                ElementTree.SubElement(one, "difficult").text = "0"
+        return io.BytesIO(ElementTree.tostring(root))
+
+
 class _VOCDetection(VOCDetection):
     """GluonCV's dataset, which accepts any class name and says which boxes it leaves out."""
 
     names: Any = _AnyName()
-    valid: list[bool]
+    invalid: list[str | None]
+    """Of each object, why it is left out, if it is."""
 
     @property
     def classes(self) -> Any:
         return self.names
 
+    def _load_label(self, index: int) -> np.ndarray:
+        try:
+            return super()._load_label(index)
+        except AttributeError:  # GluonCV wants <difficult>, which some tools leave out
+            self.invalid = []
+            paths, self._anno_path = self._anno_path, _WithDifficult(self._anno_path)
+            try:
+                return super()._load_label(index)
+            finally:
+                self._anno_path = paths
+
     def _validate_label(self, *box: float) -> None:
         # GluonCV logs a warning per invalid box, which would tear up a progress bar.
         try:
             super()._validate_label(*box)
-        except AssertionError:
-            self.valid.append(False)
+        except AssertionError as error:
+            counted = " (VOC counts pixels from 1)" if -1 in box[:2] else ""
+            self.invalid.append(f"{error}{counted}")
         else:
-            self.valid.append(True)
+            self.invalid.append(None)
 
 
 class VOCSource(Source):
@@ -138,19 +166,17 @@ class VOCSource(Source):
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def name(self, index: int) -> str:
-        """Return what to call an image."""
+    def _name(self, index: int) -> str:
         return os.path.basename(self._path(index))
 
     def _path(self, index: int) -> str:
         return self._dataset._image_path.format(*self._dataset._items[index])
 
-    def read(self, index: int) -> ImageLabel:
-        """Return the label of an image."""
+    def _read(self, index: int) -> ImageLabel:
         dataset = self._dataset
-        dataset.valid = []
+        dataset.invalid = []
         rows = np.reshape(attempt(dataset._load_label, index), (-1, 6))
-        valid = np.asarray(dataset.valid, bool)
+        valid = np.asarray([reason is None for reason in dataset.invalid], bool)
         names = list(dataset.index_map)
         # The dataset remembers every image's size; we need not.
         in_annotation = dataset._im_shapes.pop(index)
@@ -160,7 +186,7 @@ class VOCSource(Source):
             *size,
             boxes=rows[:, :4],
             names=[names[int(number)] for number in rows[:, 4]],
-            left_out=int(np.count_nonzero(~valid)),
+            left_out=[reason for reason in dataset.invalid if reason is not None],
             size_differs=tuple(in_annotation) != size,
         )
 
@@ -170,52 +196,57 @@ class VOCSource(Source):
 
 
 class _COCODetection(COCODetection):
-    """GluonCV's dataset, for any categories and with broken entries set aside."""
+    """Our dataset, for any categories and with broken entries set aside."""
 
-    def _load_jsons(self) -> Any:
-        # One per image of the dataset: path and (width, height).
-        self.entries: list[tuple[str, tuple[int, int]]] = []
-        self.broken: list[tuple[str, str]] = []  # of those it cannot read: path and reason
-        return super()._load_jsons()
+    def _read_files(self) -> list[tuple]:
+        self.sizes: dict[str, tuple[int, int]] = {}  # (width, height) by path, as in the file
+        self.broken: dict[str, str] = {}  # reason by path
+        return super()._read_files()
 
-    @property
-    def classes(self) -> list[str]:
-        if not getattr(self, "_coco", None):  # asked for before the files are read
-            return []
-        coco = self._coco[-1]
-        return [category["name"] for category in coco.loadCats(coco.getCatIds())]
+    def _map_categories(self, coco: Any, path: str) -> None:
+        found = {one["id"]: str(one["name"]) for one in coco.loadCats(coco.getCatIds())}
+        if len(self._coco) > 1 and found != self._categories:
+            raise ReportError(
+                f"COCO files must have the same categories, but {path} has {shown(found)} and "
+                f"{self._first} has {shown(self._categories)}"
+            )
+        self._first, self._categories, self.CLASSES = path, found, list(found.values())
+        super()._map_categories(coco, path)
 
     def _parse_image_path(self, entry: dict[str, Any]) -> str:
+        name = str(entry.get("file_name") or f"image {entry.get('id')}")
+        parts = str(entry.get("coco_url") or "").split("/")[-2:]
+        path = os.path.join(self._root, *(parts if len(parts) == 2 else [name]))
         try:
-            self._path = attempt(super()._parse_image_path, entry)
-        except BrokenItem:  # GluonCV wants a "coco_url" that ends in folder/file
-            name = entry.get("file_name", f"image {entry.get('id')}")
-            self._path = os.path.join(self._root, name)
-            self._reason = "its entry has no usable coco_url, from which GluonCV takes the path"
-            return os.devnull
-        # GluonCV gives up on the whole dataset if a file is missing; the null device never is.
-        self._reason = ""
-        return self._path if os.path.exists(self._path) else os.devnull
+            path = super()._parse_image_path(entry)
+            if entry.get("width") is None or entry.get("height") is None:
+                entry["width"], entry["height"] = header_size(path)
+        except BrokenItem as error:
+            self.broken[path] = str(error)
+        except (FileNotFoundError, ValueError):
+            reason = "" if len(parts) == 2 else "its entry has no usable coco_url, and "
+            self.broken[path] = f"{reason}no such file: {path}"
+        size = entry.get("width"), entry.get("height")
+        if all(isinstance(side, int) and side > 0 for side in size):
+            self.sizes[path] = size  # type: ignore[assignment]
+        else:
+            self.broken.setdefault(path, f"GluonCV cannot read its width and height: {size}")
+            entry["width"] = entry["height"] = 1
+        self._path = path
+        return path
 
-    def _check_load_bbox(self, coco: Any, entry: dict[str, Any]) -> Any:
-        label: Any = []
-        size: Any = entry.get("width"), entry.get("height")
-        if not self._reason and not all(isinstance(side, int) and side > 0 for side in size):
-            self._reason = f"GluonCV cannot read its annotation (width and height are {size})"
-        if not self._reason:
-            try:
-                label = attempt(super()._check_load_bbox, coco, entry)
-            except BrokenItem as error:
-                self._reason = f"GluonCV cannot read its annotation ({error})"
-        if self._reason:
-            self.broken.append((self._path, self._reason))
-        elif label:
-            self.entries.append((self._path, size))
-        return label
+    def _read_annotation(self, annotation: dict[str, Any], entry: dict[str, Any]) -> list[tuple]:
+        if self._path in self.broken:
+            return []
+        try:
+            return super()._read_annotation(annotation, entry)
+        except ValueError as error:
+            self.broken[self._path] = f"GluonCV cannot read its annotation: {error}"
+            return []
 
 
 class COCOSource(Source):
-    """A dataset in COCO layout, read by ``gluoncv.data.COCODetection``.
+    """A dataset in COCO layout, read by `rpn_target.COCODetection`.
 
     As in GluonCV's training scripts, boxes labeled as crowds and images without an object are
     left out.
@@ -227,7 +258,7 @@ class COCOSource(Source):
     root : str
         Its folder.
     splits : list of str
-        Names of the files in ``annotations``, without ``.json``.
+        Names of the files in ``annotations``, or in the folder itself, without ``.json``.
     """
 
     def __init__(self, title: str, root: str, splits: Sequence[str]) -> None:
@@ -238,35 +269,38 @@ class COCOSource(Source):
             )
         self._names = dataset.classes
         self._root = root
-        self._labels = dataset._labels  # without the parsed JSON, which is far larger
-        self._entries = dataset.entries
-        self._broken = dataset.broken
+        self._sizes = dataset.sizes
+        # Not the dataset itself, which has the parsed JSON.
+        self._items = [
+            (path, label)
+            for path, label in zip(dataset._items, dataset._labels)
+            if path not in dataset.broken
+        ]
+        self._broken = list(dataset.broken.items())
 
     def __len__(self) -> int:
-        return len(self._entries) + len(self._broken)
-
-    def name(self, index: int) -> str:
-        """Return what to call an image."""
-        return os.path.relpath(self._at(index)[0], self._root)
+        return len(self._items) + len(self._broken)
 
     def _at(self, index: int) -> tuple[str, Any]:
-        """Return the path of an image, and its size or what is wrong with it."""
-        if index < len(self._entries):
-            return self._entries[index]
-        return self._broken[index - len(self._entries)]
+        """Return the path of an image, and its label or what is wrong with it."""
+        if index < len(self._items):
+            return self._items[index]
+        return self._broken[index - len(self._items)]
 
-    def read(self, index: int) -> ImageLabel:
-        """Return the label of an image."""
-        path, in_annotation = self._at(index)
-        if isinstance(in_annotation, str):
-            raise BrokenItem(in_annotation)
+    def _name(self, index: int) -> str:
+        return os.path.relpath(self._at(index)[0], self._root)
+
+    def _read(self, index: int) -> ImageLabel:
+        path, label = self._at(index)
+        if isinstance(label, str):
+            raise BrokenItem(label)
         size = header_size(path)
-        rows = np.asarray(self._labels[index], np.float64)
+        rows = np.asarray(label, np.float64)
         return ImageLabel(
             *size,
             boxes=rows[:, :4],
             names=[self._names[int(number)] for number in rows[:, 4]],
-            size_differs=in_annotation != size,
+            size_differs=self._sizes[path] != size,
         )
 
     def image(self, index: int) -> np.ndarray:
@@ -346,14 +380,12 @@ class LstSource(_ListedSource):
     def __len__(self) -> int:
         return len(self._dataset) + len(self._broken)
 
-    def name(self, index: int) -> str:
-        """Return what to call an image."""
+    def _name(self, index: int) -> str:
         if index < len(self._dataset):
             return os.path.relpath(self._dataset._items[index], self._root or ".")
         return self._broken[index - len(self._dataset)][0]
 
-    def read(self, index: int) -> ImageLabel:
-        """Return the label of an image."""
+    def _read(self, index: int) -> ImageLabel:
         if index >= len(self._dataset):
             raise BrokenItem(self._broken[index - len(self._dataset)][1])
         return self._label(self._dataset._labels[index], header_size(self._dataset._items[index]))
@@ -387,8 +419,7 @@ class RecordSource(_ListedSource):
     def __len__(self) -> int:
         return len(self._dataset)
 
-    def name(self, index: int) -> str:
-        """Return what to call an image."""
+    def _name(self, index: int) -> str:
         return f"record {self._dataset._record.keys[index]}"
 
     def _unpack(self, index: int) -> Any:
@@ -403,8 +434,7 @@ class RecordSource(_ListedSource):
             raise BrokenItem("the file ends before the position that the index gives")
         return attempt(recordio.unpack, content)
 
-    def read(self, index: int) -> ImageLabel:
-        """Return the label of an image."""
+    def _read(self, index: int) -> ImageLabel:
         header, image = self._unpack(index)
         return self._label(header.label, header_size(io.BytesIO(image)))
 

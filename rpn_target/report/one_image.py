@@ -13,7 +13,7 @@ from ..core.draws import as_draws
 from ..core.lattice import AnchorLattice
 from ..core.matcher import Assignment, assign
 from ..core.sampler import Sample, sample
-from .coverage import NEVER, STATUS_NAMES, ImageCoverage, cover, status
+from .coverage import STATUS_NAMES, ImageCoverage, cover, outside_image, status, why_no_anchor
 from .results import plural
 from .text import table
 from .workers import Job, network_boxes
@@ -34,6 +34,7 @@ class OneImage(NamedTuple):
     status: np.ndarray  # (M,), codes of `rpn_target.report.coverage`
     positives: np.ndarray  # (P, 4), corners of the kept ones
     negatives: np.ndarray  # (Q, 4)
+    notes: list[str]  # what is the matter with each object, "" where nothing is
     kept_for: np.ndarray  # (M,), kept positives that stand for each object
     levels: list[dict[str, Any]]  # one dictionary of counts per level
 
@@ -64,6 +65,9 @@ def look_at(job: Job, index: int, seed: int) -> OneImage:
     assignment = assign(lattice, boxes, width, height, job.settings)
     kept = sample(assignment, job.settings, as_draws(np.random.RandomState(seed)))
     coverage = cover(lattice, boxes, width, height, job.settings)
+    notes = [f"no anchor: {why}" if why else "" for why in why_no_anchor(coverage, job.settings)]
+    for row in np.flatnonzero(outside_image(label.boxes, label.width, label.height)):
+        notes[row] = "outside the image"
     return OneImage(
         name=job.source.name(index),
         picture=picture,
@@ -73,6 +77,7 @@ def look_at(job: Job, index: int, seed: int) -> OneImage:
         status=status(coverage.best_iou, job.settings),
         positives=lattice.corners(kept.positives),
         negatives=lattice.corners(kept.negatives),
+        notes=notes,
         kept_for=np.bincount(kept.matches, minlength=len(boxes))[: len(boxes)],
         levels=_levels(lattice, assignment, kept, coverage),
     )
@@ -113,25 +118,12 @@ LINE = 0.21  # inches, of the table below the picture
 TITLE = 40  # characters of a file's name
 
 
-def _object_notes(one: OneImage) -> list[str]:
-    """Return what is the matter with each object, empty where nothing is."""
-    notes = []
-    for state, anchors in zip(one.status, one.coverage.anchors):
-        if state == NEVER:
-            notes.append("no anchor: never learned")
-        elif not anchors:
-            notes.append("no anchor: crowded out")
-        else:
-            notes.append("")
-    return notes
-
-
 def portrait_text(one: OneImage) -> str:
     """Return what ``show`` prints."""
     height, width = one.picture.shape[:2]
     rows = [["object", "size", "best IoU", "status", "positives", "kept", ""]]
     size = one.boxes[:, 2:] - one.boxes[:, :2]
-    for row, note in enumerate(_object_notes(one)):
+    for row, note in enumerate(one.notes):
         rows.append(
             [one.class_names[row], f"{size[row, 0]:.0f} x {size[row, 1]:.0f}",
              f"{one.coverage.best_iou[row]:.3f}", str(STATUS_NAMES[one.status[row]]),
@@ -157,19 +149,21 @@ def _level_rows(one: OneImage) -> list[list[str]]:
     return rows
 
 
-def save_portrait(one: OneImage, path: str) -> None:
+def save_portrait(one: OneImage, target: Any, kind: str = "png") -> None:
     """Draw the image with its objects and kept anchors, and the table of levels below.
 
     Parameters
     ----------
     one : OneImage
-    path : str
-        Where to write; the ending says the format, which is PNG without one.
+    target : path or binary file
+        Where to write.
+    kind : str
+        The format, as matplotlib calls it.
     """
     from matplotlib.figure import Figure
     from matplotlib.lines import Line2D
 
-    from ..plot import COLORS, draw_anchors, draw_objects, draw_picture, plain, save
+    from ..plot import COLORS, draw_anchors, draw_objects, draw_picture, plain, save, short
 
     height, width = one.picture.shape[:2]
     rows = _level_rows(one)
@@ -181,16 +175,14 @@ def save_portrait(one: OneImage, path: str) -> None:
     draw_picture(ax, one.picture)
     draw_anchors(ax, one.negatives, "negative")
     draw_anchors(ax, one.positives, "positive")
-    notes = _object_notes(one)
-    missing = [bool(note) for note in notes]
+    missing = [bool(note) for note in one.notes]
     texts = [
-        f"{name} {iou:.2f}" + (", no anchor" if no else "")
-        for name, iou, no in zip(one.class_names, one.coverage.best_iou, missing)
+        f"{name} {iou:.2f}" + (f", {note.split(':')[0]}" if note else "")
+        for name, iou, note in zip(one.class_names, one.coverage.best_iou, one.notes)
     ]
     colors = [COLORS["never" if no else "object"] for no in missing]
     draw_objects(ax, one.boxes, texts, colors, missing)
-    title = os.path.basename(one.name)
-    title = title if len(title) <= TITLE else f"{title[: TITLE - 3]}..."
+    title = short(os.path.basename(one.name), TITLE)
     ax.set_title(
         f"{plain(title)}: {plural(len(one.boxes), 'object')} with best IoU, "
         f"{len(one.positives)} positive and {len(one.negatives)} negative anchors kept",
@@ -212,4 +204,4 @@ def save_portrait(one: OneImage, path: str) -> None:
         0.5, (below - 0.6) / total, table(rows, indent=""), family="monospace", fontsize=9,
         ha="center", va="top", linespacing=1.25,
     )  # fmt: skip
-    save(plot, path, format=os.path.splitext(path)[1][1:] or "png")
+    save(plot, target, format=kind)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from html import escape
 from pathlib import Path
 from typing import Sequence
@@ -12,6 +11,7 @@ from .coverage import PoorImage
 from .results import (
     NO_BETTER,
     Figures,
+    Signs,
     border_line,
     coverage_rows,
     headline,
@@ -32,6 +32,7 @@ from .source import BrokenItem, Source
 
 __all__ = ["report_page"]
 
+SIGNS = Signs("\u00a0\u00d7\u00a0", "\u2265\u00a0", "<\u00a0")
 STYLE = Path(__file__).with_name("page.css")
 NAMED = 10  # objects in the box at the top, and in the description of a picture
 CLASSES = 200  # in the table
@@ -186,7 +187,7 @@ def _coverage(figures: Figures) -> str:
     def rows(groups: Sequence[tuple[str, Figures]]) -> list[list[str]]:
         return [
             [cell for cell, show in zip(row, seen) if show]
-            for row in coverage_rows(figures, groups)
+            for row in coverage_rows(figures, groups, SIGNS)
         ]
 
     shown = classes[: plots.CLASSES]
@@ -201,10 +202,8 @@ def _coverage(figures: Figures) -> str:
                 plots.class_plot([group for group in sizes if group[1]["objects"]], positive),
                 "Bars: shares of objects at or above the threshold, forced and never learned, "
                 "for all objects and by size; the same figures are in the table below.",
-                _typeset(
-                    "By size, after COCO: small is under 32 x 32 pixels of the stored image, large "
-                    "from 96 x 96 on."
-                ),
+                "By size, after COCO: small is under 32&nbsp;&times;&nbsp;32 pixels of the stored "
+                "image, large from 96&nbsp;&times;&nbsp;96 on.",
             ),
             _table(rows(sizes), "Objects by size and the IoU of their best anchor"),
             "</div>",
@@ -253,14 +252,14 @@ def _images(figures: Figures) -> str:
 def _shapes(figures: Figures) -> str:
     """Return which anchors do the work."""
     several = len(figures["anchors"]["levels"]) > 1
-    rows = [[row[1], *row[: 1 if several else 0], *row[2:]] for row in shape_rows(figures)]
+    rows = [[row[1], *row[: 1 if several else 0], *row[2:]] for row in shape_rows(figures, SIGNS)]
     levels = _table(level_rows(figures), "Anchor levels: the sums over their shapes")
     shown = figures["shapes"][: plots.SHAPES]
     rest = f" The first {len(shown)} of {len(figures['shapes'])} shapes."
     return "\n".join(
         [
             "<h2>Which anchors do the work</h2>",
-            f"<p>{border_line(figures)} {_typeset(idle_line(figures))}</p>",
+            f"<p>{border_line(figures)} {escape(idle_line(figures, SIGNS))}</p>",
             '<div class="pair">',
             _image(
                 plots.shape_plot(shown),
@@ -320,22 +319,14 @@ def _suggestion(figures: Figures) -> str:
     )
 
 
-SIGNS = (
-    (re.compile(r"(?<=\d) x (?=\d)"), "\u00a0\u00d7\u00a0"),
-    (re.compile(r"^>= (?=\d)"), "\u2265\u00a0"),
-    (re.compile(r"^below (?=\d)"), "<\u00a0"),
-)
-"""What a terminal may lack, and a page need not."""
-
-
 def _table(rows: Sequence[Sequence[str]], caption: str, bad: Sequence[str] = ()) -> str:
     """Return a table whose first row is its head; rows with these names are marked."""
-    head = "".join(f'<th scope="col">{_typeset(cell)}</th>' for cell in rows[0])
+    head = "".join(f'<th scope="col">{escape(cell)}</th>' for cell in rows[0])
     lines = []
     for first, *others in rows[1:]:
         mark = ' class="bad"' if first in bad else ""
-        cells = "".join(f"<td>{_typeset(cell)}</td>" for cell in others)
-        lines.append(f'<tr{mark}><th scope="row">{_typeset(first)}</th>{cells}</tr>')
+        cells = "".join(f"<td>{escape(cell)}</td>" for cell in others)
+        lines.append(f'<tr{mark}><th scope="row">{escape(first)}</th>{cells}</tr>')
     # A table too wide for a phone scrolls by itself, also by keyboard.
     return (
         f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(caption)}">\n<table>\n'
@@ -355,10 +346,3 @@ def _options(arguments: str) -> str:
     """Return command-line options, each of which stays on one line."""
     parts = arguments.replace(" --", "\n--").splitlines()
     return " ".join(f"<code>{escape(part)}</code>" for part in parts)
-
-
-def _typeset(text: str) -> str:
-    """Return text as markup, with the signs that a terminal may lack."""
-    for plain, sign in SIGNS:
-        text = plain.sub(sign, text)
-    return escape(text)

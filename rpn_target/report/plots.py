@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter
 
-from ..plot import COLORS, draw_objects, draw_picture, plain, save
+from ..plot import COLORS, draw_objects, draw_picture, plain, save, short
 from .coverage import BINS, PoorImage
 from .results import Figures
 
@@ -31,6 +31,7 @@ CLASSES = 25  # in the plot of classes
 SHAPES = 45  # in the plot of anchor shapes
 PICTURE = (4.8, 3.6)  # inches that a picture of the gallery fits into
 DPI = 130
+NAME = 22  # characters, which leave room for the plot
 INK, GRID = "#22272e", "#d8dce2"
 STATUS = (("above", "at or above {pos:g}"), ("forced", "forced"), ("never", "never learned"))
 
@@ -86,7 +87,7 @@ def _stacked(ax: Axes, names: Sequence[str], tallies: Sequence[Figures], positiv
 def class_plot(groups: Sequence[tuple[str, Figures]], positive: float) -> str:
     """Draw how well the objects of each group, such as a class, are covered."""
     groups = groups[:CLASSES]
-    names = [f"{plain(_short(name))} ({tally['objects']:,})" for name, tally in groups]
+    names = [f"{plain(short(name, NAME))} ({tally['objects']:,})" for name, tally in groups]
     plot, ax = _new_plot(0.95 + 0.24 * len(names))
     _stacked(ax, names, [tally for _, tally in groups], positive)
     _legend(plot, 3)
@@ -115,14 +116,13 @@ def distribution_plot(histogram: Sequence[int], thresholds: tuple[float, float])
 def kept_plot(spread: Figures, quota: int) -> str:
     """Draw how many positives images keep."""
     plot, ax = _new_plot(2.9)
-    histogram = np.asarray(spread["histogram"])
     step = max(1, -(-(quota + 1) // 32))
-    padded = np.zeros(-(-(quota + 1) // step) * step, np.int64)
-    padded[: len(histogram)] = histogram
-    bars = padded.reshape(-1, step).sum(axis=1)
+    end = -(-(quota + 1) // step) * step
+    bars = np.zeros(end // step, np.int64)
+    np.add.at(bars, np.arange(len(spread["histogram"])) // step, spread["histogram"])
     ax.bar((np.arange(len(bars)) + 0.5) * step, bars, width=0.9 * step, color=COLORS["above"])
     ax.axvline(quota + 1, color=INK, linewidth=1, linestyle=":")
-    ax.set_xlim(0, len(padded) + 0.5)
+    ax.set_xlim(0, end + 0.5)
     _count(ax.yaxis)
     ax.grid(axis="y", color=GRID, linewidth=0.7)
     ax.set_xlabel(f"positives kept of {quota} at most", fontsize=10, color=INK)
@@ -175,7 +175,7 @@ def gallery_picture(picture: np.ndarray, poor: PoorImage) -> str:
     ax.images[0].set(extent=(0, width, height, 0), interpolation="antialiased")
     few = len(poor.boxes) <= 12
     texts = [
-        f"{_short(name)} {iou:.2f}" if few or state == "never" else ""
+        f"{short(name, NAME)} {iou:.2f}" if few or state == "never" else ""
         for name, iou, state in zip(poor.names, poor.best_iou, poor.status)
     ]
     draw_objects(
@@ -185,8 +185,3 @@ def gallery_picture(picture: np.ndarray, poor: PoorImage) -> str:
     buffer = io.BytesIO()
     save(plot, buffer, format="jpg", pil_kwargs={"quality": 82})
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
-
-
-def _short(name: str, length: int = 22) -> str:
-    """Return a name cut to a length that leaves room for the plot."""
-    return name if len(name) <= length else f"{name[: length - 3]}..."

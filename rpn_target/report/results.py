@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Dict, Sequence
+from collections import Counter
+from typing import Any, Dict, NamedTuple, Sequence
 
 import numpy as np
 
@@ -34,6 +35,18 @@ __all__ = [
     "worst_classes",
 ]
 
+
+class Signs(NamedTuple):
+    """How signs beside numbers are written."""
+
+    times: str
+    at_least: str
+    below: str
+
+
+PLAIN = Signs(" x ", ">= ", "below ")  # a terminal may lack others
+
+NAMED = 3  # objects that are left out, or lie outside
 
 Figures = Dict[str, Any]
 """Numbers by name, as JSON has them."""
@@ -70,6 +83,9 @@ def report_figures(job: Job, summary: Summary) -> Figures:
         "objects": {
             "all": summary.every.figures(),
             "left_out": summary.left_out,
+            "left_out_named": _named(summary.left_out_names),
+            "outside": summary.outside,
+            "outside_named": _named(summary.outside_names),
             "by_size": {name: tally.figures() for name, tally in summary.by_size.items()},
             "by_class": {
                 name: summary.by_class[name].figures() for name in sorted(summary.by_class)
@@ -99,8 +115,12 @@ def report_figures(job: Job, summary: Summary) -> Figures:
             }
             for poor in summary.poor_images
         ],
-        "skipped": [{"image": name, "reason": reason} for name, reason in summary.broken_names],
+        "skipped": _named(summary.broken_names),
     }
+
+
+def _named(names: Sequence[tuple[str, str]]) -> list[Figures]:
+    return [{"image": name, "reason": reason} for name, reason in names]
 
 
 def _anchors(scheme: AnchorScheme) -> Figures:
@@ -136,23 +156,23 @@ def _shapes(scheme: AnchorScheme, summary: Summary) -> list[Figures]:
     )
 
 
-def _spread(images_by_count: np.ndarray) -> Figures:
+def _spread(images_by_count: Counter[int]) -> Figures:
     """Return mean, median and range of a number known by how many images have which."""
-    images = int(images_by_count.sum())
+    images = sum(images_by_count.values())
     if not images:
         return {"mean": 0.0, "median": 0.0, "min": 0, "max": 0, "histogram": []}
-    count = np.arange(len(images_by_count))
-    before = np.cumsum(images_by_count)
+    counts = sorted(images_by_count)
+    before = np.cumsum([images_by_count[count] for count in counts])
     middle = [
-        int(np.searchsorted(before, rank, "right")) for rank in ((images - 1) // 2, images // 2)
+        counts[int(np.searchsorted(before, rank, "right"))]
+        for rank in ((images - 1) // 2, images // 2)
     ]
-    present = np.flatnonzero(images_by_count)
     return {
-        "mean": float(images_by_count @ count / images),
+        "mean": sum(count * number for count, number in images_by_count.items()) / images,
         "median": sum(middle) / 2,
-        "min": int(present[0]),
-        "max": int(present[-1]),
-        "histogram": images_by_count[: present[-1] + 1].tolist(),
+        "min": counts[0],
+        "max": counts[-1],
+        "histogram": [images_by_count[count] for count in range(counts[-1] + 1)],
     }
 
 
@@ -161,12 +181,12 @@ def _shortest(value: np.float32) -> float:
     return float(str(value))
 
 
-def never_text(figures: Figures) -> str:
+def never_text(figures: Figures, signs: Signs = PLAIN) -> str:
     """Return what "never learned" means under the settings, for a heading."""
     settings = figures["settings"]
     if settings["low_quality_matches"] == "keep":
         return "no anchor"
-    return f"below {settings['least_learned_iou']:g}"
+    return f"{signs.below}{settings['least_learned_iou']:g}"
 
 
 def percent(part: float, whole: float) -> str:
@@ -196,7 +216,7 @@ def plural(count: int, one: str, more: str = "") -> str:
 def headline(figures: Figures) -> list[str]:
     """Return the sentences that a report begins with."""
     every, images = figures["objects"]["all"], figures["images"]
-    never = every["never"]
+    never, crowded = every["never"], every["crowded"]
     lines = [
         f"{plural(images['count'], 'image')}, {plural(every['objects'], 'object')}, "
         f"{plural(len(figures['objects']['by_class']), 'class', 'classes')}."
@@ -207,16 +227,35 @@ def headline(figures: Figures) -> list[str]:
             f"{'is' if never == 1 else 'are'} never learned: the best anchor "
             f"{_why_never(figures)}."
         )
-    elif every["objects"]:
+    if crowded:
+        lines.append(
+            f"{plural(crowded, 'object')} ({percent(crowded, every['objects'])}) "
+            f"{'is' if crowded == 1 else 'are'} crowded out: all anchors that would do stand for "
+            "neighbors."
+        )
+    if every["objects"] and not never and not crowded:
         lines.append("Every object's best anchor is positive.")
+    if figures["objects"]["outside"]:
+        lines.append(_outside_line(figures["objects"]["outside"]))
     return lines
 
 
-def coverage_rows(figures: Figures, groups: Sequence[tuple[str, Figures]]) -> list[list[str]]:
+def _outside_line(count: int) -> str:
+    return (
+        f"{plural(count, 'object')} {'has' if count == 1 else 'have'} half of the area or more "
+        "outside the image, and "
+        f"{'is' if count == 1 else 'are'} not counted further: boxes in pixels that are read as "
+        "shares, of another image size, or not as corners?"
+    )
+
+
+def coverage_rows(
+    figures: Figures, groups: Sequence[tuple[str, Figures]], signs: Signs = PLAIN
+) -> list[list[str]]:
     """Return a heading and one row per group of objects."""
     positive = figures["settings"]["pos_iou_thresh"]
-    heading = ["", "objects", f">= {positive:g}", "forced", never_text(figures), "mean IoU",
-               "crowded", "border"]  # fmt: skip
+    heading = ["", "objects", f"{signs.at_least}{positive:g}", "forced", never_text(figures, signs),
+               "mean IoU", "crowded", "border"]  # fmt: skip
     rows = [heading]
     for name, tally in groups:
         count = tally["objects"]
@@ -276,14 +315,26 @@ def remarks(figures: Figures) -> list[str]:
     left_out = figures["objects"]["left_out"]
     if left_out:
         lines.append(f"{plural(left_out, 'object')} that GluonCV leaves out as invalid")
+        lines += _first_named(figures["objects"]["left_out_named"], left_out)
+    outside = figures["objects"]["outside"]
+    if outside:
+        lines.append(f"{plural(outside, 'object')} outside the image")
+        lines += _first_named(figures["objects"]["outside_named"], outside)
     return lines
 
 
-def shape_rows(figures: Figures) -> list[list[str]]:
+def _first_named(named: Sequence[Figures], count: int) -> list[str]:
+    """Return the first few images with what is wrong in them."""
+    lines = [f"{one['image']}: {one['reason']}" for one in named[:NAMED]]
+    more = count - len(lines)
+    return lines + ([f"... and {more:,} more"] if more else [])
+
+
+def shape_rows(figures: Figures, signs: Signs = PLAIN) -> list[list[str]]:
     """Return a heading and one row per anchor shape."""
     rows = [["stride", "width x height", *WORK]]
     for shape in figures["shapes"]:
-        size = f"{shape['width']:.0f} x {shape['height']:.0f}"
+        size = f"{shape['width']:.0f}{signs.times}{shape['height']:.0f}"
         rows.append([f"{shape['stride']:g}", size, *_work(shape)])
     return rows
 
@@ -317,12 +368,12 @@ def border_line(figures: Figures) -> str:
     return f"{percent(lost, total)} of all anchors are lost to the border."
 
 
-def idle_line(figures: Figures) -> str:
+def idle_line(figures: Figures, signs: Signs = PLAIN) -> str:
     """Return which anchor shapes are never positive, or nothing if all or none of them are."""
     idle = [shape for shape in figures["shapes"] if not shape["positive"]]
     if not 0 < len(idle) < len(figures["shapes"]):
         return ""
-    names = ", ".join(f"{one['width']:.0f} x {one['height']:.0f}" for one in idle)
+    names = ", ".join(f"{one['width']:.0f}{signs.times}{one['height']:.0f}" for one in idle)
     return f"Never positive, {len(idle)} of {len(figures['shapes'])} shapes: {names}."
 
 

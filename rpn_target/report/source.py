@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import abc
 import struct
-from typing import Any, Callable, NamedTuple
+from typing import Any, Callable, NamedTuple, Sequence
 
 import mxnet as mx
 import numpy as np
 from PIL import Image
+
+from . import visible
 
 __all__ = ["BrokenItem", "ImageLabel", "Source", "attempt", "header_size", "one_line"]
 
 
 class BrokenItem(Exception):
     """An image or annotation that cannot be used; the message says why, on one line."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(visible(reason))
 
 
 class ImageLabel(NamedTuple):
@@ -26,8 +31,8 @@ class ImageLabel(NamedTuple):
     """(M, 4) float64, corner boxes in pixels, as GluonCV's dataset returns them."""
     names: list[str]
     """Class name of each box."""
-    left_out: int = 0
-    """Objects of the annotation that GluonCV's dataset leaves out as invalid."""
+    left_out: Sequence[str] = ()
+    """Why GluonCV's dataset leaves out objects of the annotation, one reason each."""
     size_differs: bool = False
     """Whether the annotation gives another image size than the image file."""
 
@@ -42,25 +47,19 @@ class Source(abc.ABC):
     """
 
     def __init__(self, title: str) -> None:
-        self.title = title
+        self.title = visible(title)
 
     @abc.abstractmethod
     def __len__(self) -> int:
         """Return the number of images."""
 
     @abc.abstractmethod
-    def name(self, index: int) -> str:
+    def _name(self, index: int) -> str:
         """Return what to call an image."""
 
     @abc.abstractmethod
-    def read(self, index: int) -> ImageLabel:
-        """Return the label of an image.
-
-        Raises
-        ------
-        BrokenItem
-            If the image or its annotation cannot be read.
-        """
+    def _read(self, index: int) -> ImageLabel:
+        """Return the label of an image, or raise BrokenItem."""
 
     @abc.abstractmethod
     def image(self, index: int) -> np.ndarray:
@@ -72,10 +71,28 @@ class Source(abc.ABC):
             If it cannot be decoded.
         """
 
+    def name(self, index: int) -> str:
+        """Return what to call an image."""
+        return visible(self._name(index))
+
+    def read(self, index: int) -> ImageLabel:
+        """Return the label of an image, with names that can be printed.
+
+        Raises
+        ------
+        BrokenItem
+            If the image or its annotation cannot be read.
+        """
+        label = self._read(index)
+        return label._replace(names=[visible(name) for name in label.names])
+
+
+DECODED = ("BMP", "JPEG", "MPO", "PNG", "TIFF")
+"""Formats that MXNet decodes, as Pillow calls them."""
 
 EXPECTED = (
     ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError,
-    SyntaxError, TypeError, ValueError, struct.error, Image.DecompressionBombError,
+    SyntaxError, TypeError, ValueError, struct.error,
 )  # fmt: skip
 """What others' code raises over a broken file. It checks little, so this is nearly anything."""
 
@@ -100,10 +117,18 @@ def header_size(file: Any) -> tuple[int, int]:
     Raises
     ------
     BrokenItem
-        If it is no image.
+        If it is no image, or one that MXNet cannot decode.
     """
-    with attempt(Image.open, file) as image:
-        return image.size
+    limit = Image.MAX_IMAGE_PIXELS
+    Image.MAX_IMAGE_PIXELS = None  # a limit of what is decoded, and nothing is
+    try:
+        with attempt(Image.open, file) as image:
+            size, kind = image.size, image.format
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    if kind not in DECODED:
+        raise BrokenItem(f"{kind} file, which MXNet cannot decode: not usable for training")
+    return size
 
 
 def one_line(error: BaseException) -> str:
@@ -116,7 +141,7 @@ def one_line(error: BaseException) -> str:
         return f"no such file: {error.filename}"
     if isinstance(error, AttributeError) and "NoneType" in message:
         # GluonCV reads XML elements without looking whether they exist.
-        return "the annotation lacks an element that GluonCV reads (size, difficult, name, bndbox)"
+        return "the annotation lacks an element that GluonCV reads (size, name, bndbox)"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}"
     if isinstance(error, mx.MXNetError) and lines:  # a stack trace comes first

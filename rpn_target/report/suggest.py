@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from ..core.boxes import intersection_over_union
 from ..core.feature_maps import FeatureMapSizes
+from ..core.lattice import Level
 from ..core.settings import TargetSettings
 from . import ReportError
 from .anchor_scheme import AnchorScheme, Recipe

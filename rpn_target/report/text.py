@@ -5,6 +5,7 @@ from __future__ import annotations
 import textwrap
 from typing import Sequence
 
+from ..plot import short
 from .coverage import BINS
 from .results import (
     NO_BETTER,
@@ -32,6 +33,7 @@ CLASSES = 30  # shown, worst first
 OBJECTS = 10
 BAR = 40  # characters
 WIDTH = 100
+CELL = 40  # characters of a table's cell
 NO_BREAK = "\u00a0x\u00a0"
 
 
@@ -46,6 +48,7 @@ def report_text(figures: Figures) -> str:
 
 def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
     """Return rows of strings as aligned columns: the first to the left, the others to the right."""
+    rows = [[short(cell, CELL) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows)]
     lines = []
     for first, *others in rows:

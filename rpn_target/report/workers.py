@@ -164,4 +164,4 @@ def _sum_up(job: Job, portion: Sequence[int]) -> Summary:
 
 def _new_summary(job: Job) -> Summary:
     shapes = sum(level.anchors_per_cell for level in job.scheme.levels)
-    return Summary(shapes, job.settings.num_sample)
+    return Summary(shapes)
