@@ -16,7 +16,7 @@ import numpy as np
 from .core.boxes import check_boxes, intersection_over_union
 from .core.coder import CLS_NEGATIVE, CLS_POSITIVE
 from .core.lattice import AnchorLattice
-from .gluon.network import anchor_levels
+from .gluon.network import anchor_levels, feature_map_sizes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -64,7 +64,7 @@ def plot_targets(
     """Draw the RPN targets of an image: its objects, and the anchors kept for them.
 
     Objects are white, or red and dashed if no kept positive anchor stands for them. Positives are
-    blue, negatives gray.
+    blue, negatives gray. The padding of a batch's labels (rows of -1) is not drawn.
 
     Parameters
     ----------
@@ -74,13 +74,15 @@ def plot_targets(
     bbox : NDArray or np.ndarray of shape (M, 4+)
         Ground-truth corner boxes in pixels of that image. A fifth column is the class.
     targets : (cls_target, box_target, box_mask)
-        As `RPNTargetGenerator` returns them, or the train transforms (one array per level).
+        As `RPNTargetGenerator` returns them, or the train transforms (one array per level), or
+        one row of what the batchify functions return.
     ax : matplotlib.axes.Axes, optional
-        Where to draw; by default in a new figure.
-    anchors : network, NDArray or np.ndarray of shape (N, 4), optional
-        Where the anchors are: the network that the targets were made for, or their corner boxes.
-        Without them, which only goes with one array per level, kept anchors are dots at the
-        cells they belong to, and it is not known which object they stand for.
+        Where to draw; by default in a new plot.
+    anchors : network, AnchorLattice, NDArray or np.ndarray of shape (N, 4), optional
+        Where the anchors are: the network that the targets were made for, the lattice of this
+        image, or all corner boxes. Without them, which only goes with one array per level, kept
+        anchors are dots at the cells they belong to, and it is not known which object they stand
+        for.
     class_names : sequence of str, optional
         To name the objects with.
     mean, std : sequence of 3 floats
@@ -95,21 +97,33 @@ def plot_targets(
     Raises
     ------
     ValueError
-        If shapes do not fit together; the message names what was expected.
+        If shapes do not fit together, as where the targets are those of an image of another size,
+        or a class has no name. The message names what was expected and what came.
 
     Examples
     --------
     >>> transform = rpn_target.FasterRCNNTrainTransform(600, 1000, net)    # doctest: +SKIP
     >>> img, bbox, *targets = transform(*dataset[0])                       # doctest: +SKIP
     >>> rpn_target.plot_targets(img, bbox, targets, anchors=net)           # doctest: +SKIP
+
+    The image at row ``i`` of a batch, of which ``images``, ``labels`` and ``targets`` are the
+    arrays of one device:
+
+    >>> rpn_target.plot_targets(                                           # doctest: +SKIP
+    ...     images[i], labels[i], [array[i] for array in targets], anchors=net
+    ... )
     """
     picture = _picture(_numpy(image), mean, std)
-    label = np.asarray(_numpy(bbox))
-    label = label.reshape(-1, 4) if label.size == 0 else label
+    label = _label(_numpy(bbox))
     boxes = check_boxes(label[:, :4])
+    names = _names(label, class_names)
     cls_target, shapes = _cls_target(targets)
     positives = np.flatnonzero(cls_target == CLS_POSITIVE)
     negatives = np.flatnonzero(cls_target == CLS_NEGATIVE)
+    if anchors is None:
+        centers = _centers(shapes, picture)
+    else:
+        corners = _corners(anchors, len(cls_target), shapes, picture)
 
     if ax is None:
         from matplotlib import pyplot as plt
@@ -117,18 +131,14 @@ def plot_targets(
         ax = plt.figure().add_subplot(1, 1, 1)
     draw_picture(ax, picture)
     missing = np.zeros(len(boxes), bool)
-    kinds = (("negative", negatives), ("positive", positives))
-    if anchors is None:
-        centers = _centers(shapes, picture)
-        for kind, number in kinds:
+    for kind, number in (("negative", negatives), ("positive", positives)):
+        if anchors is None:
             x, y = centers[number].T
             ax.scatter(x, y, s=12 if kind == "positive" else 4, c=COLORS[kind])
-    else:
-        corners = _corners(anchors, len(cls_target), shapes)
-        for kind, number in kinds:
+        else:
             draw_anchors(ax, corners(number), kind)
+    if anchors is not None:
         missing = _missing(corners(positives), boxes)
-    names = _names(label, class_names)
     draw_objects(
         ax, boxes,
         [f"{name} (no anchor)".strip() if no else name for name, no in zip(names, missing)],
@@ -137,6 +147,20 @@ def plot_targets(
     )  # fmt: skip
     ax.set_title(f"{len(positives)} positive, {len(negatives)} negative anchors kept")
     return ax
+
+
+def _label(array: np.ndarray) -> np.ndarray:
+    """Return the rows of a label that are objects, not the padding of a batch."""
+    if array.size == 0:
+        return np.zeros((0, 5))
+    if array.ndim != 2 or array.shape[1] < 4:
+        raise ValueError(
+            f"bbox must have shape (M, 4+), of one image, but its shape is {array.shape}"
+        )
+    padding = (array[:, :4] == -1).all(axis=1)
+    if array.shape[1] > 4:
+        padding |= array[:, 4] == -1
+    return array[~padding]
 
 
 def _picture(image: np.ndarray, mean: Sequence[float], std: Sequence[float]) -> np.ndarray:
@@ -158,7 +182,13 @@ def _cls_target(targets: Sequence[Any]) -> tuple[np.ndarray, Shapes | None]:
         )
     cls_target = targets[0]
     if not isinstance(cls_target, (tuple, list)):
-        return np.ravel(_numpy(cls_target)), None
+        array = _numpy(cls_target)
+        if max(array.shape, default=0) != array.size:
+            raise ValueError(
+                "targets must be those of one image, but cls_target has shape "
+                f"{array.shape}; take one row of each array of a batch"
+            )
+        return array.ravel(), None
     levels = [_numpy(level) for level in cls_target]
     if any(level.ndim != 3 for level in levels):
         raise ValueError(
@@ -169,25 +199,69 @@ def _cls_target(targets: Sequence[Any]) -> tuple[np.ndarray, Shapes | None]:
     return np.concatenate([level.ravel() for level in levels]), shapes
 
 
-def _corners(anchors: Any, count: int, shapes: Shapes | None) -> Callable[[np.ndarray], np.ndarray]:
+def _corners(
+    anchors: Any, count: int, shapes: Shapes | None, picture: np.ndarray
+) -> Callable[[np.ndarray], np.ndarray]:
     """Return a function from anchor numbers to corner boxes."""
     if hasattr(anchors, "rpn"):
-        if shapes is None:
+        return _lattice(anchors, count, shapes, picture).corners
+    if isinstance(anchors, AnchorLattice):
+        cells = [(*shape, depth) for shape, depth in zip(anchors.shapes, anchors.depths)]
+        _check_cells(cells, anchors.stride[np.asarray(anchors.level_base[:-1])].tolist(), picture)
+        if len(anchors) != count or (shapes is not None and shapes != cells):
             raise ValueError(
-                "anchors must be an array of shape (N, 4) where targets are not one array per "
-                "level, but got a network"
+                f"targets must fit the lattice, with {len(anchors)} anchors at cells of {cells}, "
+                f"but have {count} at {shapes or 'unknown ones'}"
             )
-        levels = anchor_levels(anchors, not hasattr(anchors.rpn.anchor_generator, "anchors"))
-        if [shape[2] for shape in shapes] != [level.anchors_per_cell for level in levels]:
-            raise ValueError(
-                f"targets must fit the network, with {[one.anchors_per_cell for one in levels]} "
-                f"anchors per cell, but their shapes are {shapes}"
-            )
-        return AnchorLattice(levels, [shape[:2] for shape in shapes]).corners
+        return anchors.corners
     array = _numpy(anchors)
     if array.size != 4 * count:
         raise ValueError(f"anchors must have shape ({count}, 4), but it is {array.shape}")
     return array.reshape(-1, 4).__getitem__
+
+
+def _lattice(net: Any, count: int, shapes: Shapes | None, picture: np.ndarray) -> AnchorLattice:
+    """Return the lattice of a network for an image, if the targets are of its size."""
+    levels = anchor_levels(net, not hasattr(net.rpn.anchor_generator, "anchors"))
+    depths = [level.anchors_per_cell for level in levels]
+    if shapes is not None and [shape[2] for shape in shapes] != depths:
+        raise ValueError(
+            f"targets must fit the network, with {depths} anchors per cell, but their shapes are "
+            f"{shapes}"
+        )
+    height, width = picture.shape[:2]
+    cells = [tuple(shape) for shape in feature_map_sizes(net).shapes(height, width)]
+    if shapes is not None:
+        # GluonCV's anchors end where the network's do, however large the image.
+        known = [tuple(map(min, shape, level.known)) for shape, level in zip(cells, levels)]
+        of_targets = [(rows, columns) for rows, columns, _ in shapes]
+        if of_targets not in (cells, known):
+            raise ValueError(
+                f"targets must be those of the image, which is {width} x {height} and so has "
+                f"feature maps of {cells}, but theirs are {of_targets}: of an image of another "
+                "size, as before the transform?"
+            )
+        return AnchorLattice(levels, of_targets)
+    lattice = AnchorLattice(levels, cells)
+    if len(lattice) != count:
+        raise ValueError(
+            f"targets must be those of the image, which is {width} x {height} and has "
+            f"{len(lattice)} anchors with this network, but there are {count}; for others, "
+            "anchors must be an array of shape (N, 4)"
+        )
+    return lattice
+
+
+def _check_cells(shapes: Shapes, strides: Sequence[float], picture: np.ndarray) -> None:
+    """Refuse feature maps that do not cover the image, or go far beyond it."""
+    height, width = picture.shape[:2]
+    for (rows, columns, _), stride in zip(shapes, strides):
+        if max(abs(rows * stride - height), abs(columns * stride - width)) > 2 * stride:
+            raise ValueError(
+                f"targets must be those of the image, which is {width} x {height}, but with a "
+                f"cell every {stride:g} pixels their {columns} x {rows} cells are of one of about "
+                f"{columns * stride:g} x {rows * stride:g}"
+            )
 
 
 def _centers(shapes: Shapes | None, picture: np.ndarray) -> np.ndarray:
@@ -195,10 +269,13 @@ def _centers(shapes: Shapes | None, picture: np.ndarray) -> np.ndarray:
     if shapes is None:
         raise ValueError("anchors must be given where targets are not one array per level")
     size = picture.shape[1::-1]
+    # The smallest power of 2 at which the cells cover the image.
+    strides = [
+        2 ** np.ceil(np.log2(max(size[0] / columns, size[1] / rows))) for rows, columns, _ in shapes
+    ]
+    _check_cells(shapes, strides, picture)
     centers = []
-    for rows, columns, depth in shapes:
-        # The smallest power of 2 at which the cells cover the image.
-        stride = 2 ** np.ceil(np.log2(max(size[0] / columns, size[1] / rows)))
+    for (rows, columns, depth), stride in zip(shapes, strides):
         row, column, _ = np.indices((rows, columns, depth)).reshape(3, -1)
         centers.append((np.stack([column, row], axis=1) + 0.5) * stride)
     return np.concatenate(centers)
@@ -222,7 +299,14 @@ def _names(label: np.ndarray, class_names: Sequence[str] | None) -> list[str]:
     """Return what to write at each box."""
     if class_names is None or label.shape[1] < 5:
         return [""] * len(label)
-    return [str(class_names[int(number)]) for number in label[:, 4]]
+    numbers = label[:, 4].tolist()
+    for number in numbers:
+        if not 0 <= number < len(class_names):
+            raise ValueError(
+                f"class_names must name every class, but there are {len(class_names)}, and bbox "
+                f"has class {number:g}"
+            )
+    return [str(class_names[int(number)]) for number in numbers]
 
 
 def plain(text: str) -> str:

@@ -173,6 +173,96 @@ def test_errors(sample, c4_net, fpn_net):
             rpn_target.plot_targets(*arguments)
 
 
+@pytest.fixture(params=[False, True], ids=["c4", "fpn"])
+def transformed(request):
+    """Return a network, an image before the transform, and what the transform returns."""
+    net = request.getfixturevalue("fpn_resnet50" if request.param else "c4_resnet50")
+    transform = rpn_target.FasterRCNNTrainTransform(
+        200, 400, net, multi_stage=request.param, flip_p=0, num_sample=32
+    )
+    image = mx.nd.array(np.full((100, 150, 3), 90), dtype=np.uint8)
+    helpers.seed_all(0)
+    return net, image, transform(image, BOXES)
+
+
+def test_lattice(transformed):
+    net, _, (img, bbox, *targets) = transformed
+    lattice = rpn_target.AnchorLattice.of_network(net, 200, 300)
+    by_net, by_lattice = (
+        drawn(rpn_target.plot_targets(img, bbox, targets, new_axes(), anchors))
+        for anchors in (net, lattice)
+    )
+    helpers.assert_same(by_lattice[0], by_net[0])
+    assert by_lattice[1] == by_net[1]
+    flat = [np.concatenate([one.ravel() for one in level]) for level in targets]
+    helpers.assert_same(
+        drawn(rpn_target.plot_targets(img, bbox, flat, new_axes(), lattice))[0], by_net[0]
+    )
+    other = rpn_target.AnchorLattice.of_network(net, 200, 308)
+    with pytest.raises(ValueError, match="must fit the lattice, with .* anchors at cells"):
+        rpn_target.plot_targets(img, bbox, flat, new_axes(), other)
+
+
+def test_row_of_a_batch(transformed):
+    net, image, sample = transformed
+    smaller = mx.nd.array(np.full((100, 120, 3), 90), dtype=np.uint8)
+    transform = rpn_target.FasterRCNNTrainTransform(
+        200, 400, net, multi_stage=len(sample[2]) > 1, flip_p=0, num_sample=32
+    )
+    helpers.seed_all(1)
+    other = transform(smaller, np.array([[10.0, 20, 60, 90, 1]], np.float32))
+    images, labels, *targets = rpn_target.FasterRCNNTrainBatchify(net)([sample, other])
+    targets = [shards[0] for shards in targets]  # of the first device
+    names = ("ant", "bee")
+    for row, (img, bbox, *alone) in enumerate((sample, other)):
+        ax = rpn_target.plot_targets(
+            images[row], labels[row], [one[row] for one in targets], new_axes(), net, names
+        )
+        (_, positives), texts = drawn(ax)
+        _, expected = drawn(rpn_target.plot_targets(img, bbox, alone, new_axes(), net, names))
+        assert texts == expected  # the padding of the second label has none
+        assert len(positives) == sum((level == 1).sum() for level in alone[0])
+    for bad, words in (
+        ((images[0], labels, targets), "bbox must have shape"),
+        ((images[0], labels[0], targets), "take one row of each array of a batch"),
+        ((img, bbox, [one[1] for one in targets]), "which is 240 x 200 and has"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            rpn_target.plot_targets(*bad, new_axes(), net)
+
+
+def test_targets_of_an_image_of_another_size(transformed):
+    net, image, (_, bbox, *targets) = transformed
+    for anchors, words in (
+        (net, r"150 x 100 and so has feature maps of .*, but theirs are \[\("),
+        (rpn_target.AnchorLattice.of_network(net, 200, 300), "150 x 100, but .* about 3"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            rpn_target.plot_targets(image, BOXES, targets, new_axes(), anchors)
+    narrow = np.zeros((100, 400, 3), np.uint8)
+    with pytest.raises(ValueError, match="400 x 100, but"):
+        rpn_target.plot_targets(narrow, BOXES, targets, new_axes())
+
+
+@pytest.mark.parametrize("number", [2, -2, np.nan])
+def test_class_without_a_name(number, sample):
+    image, array, targets = sample
+    label = np.r_[BOXES, [[5, 5, 20, 20, number]]]
+    with pytest.raises(ValueError, match="there are 2, and bbox has class"):
+        rpn_target.plot_targets(image, label, targets, new_axes(), array, ("ant", "bee"))
+
+
+@pytest.mark.parametrize("columns", [4, 5, 6])
+def test_padding_is_not_drawn(columns, sample):
+    image, array, targets = sample
+    label = np.full((4, columns), -1.0)
+    label[:2, :5] = BOXES[:, :columns][:, :5]
+    ax = rpn_target.plot_targets(image, label, targets, new_axes(), array, ("ant", "bee"))
+    expected = rpn_target.plot_targets(image, label[:2], targets, new_axes(), array, ("ant", "bee"))
+    assert drawn(ax)[1] == drawn(expected)[1]
+    assert len(ax.patches) == len(expected.patches) == 4
+
+
 def test_importing_the_package_does_not_import_matplotlib():
     code = (
         "import gluoncv, sys; before = 'matplotlib' in sys.modules; import rpn_target;"
