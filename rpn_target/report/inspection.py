@@ -51,12 +51,10 @@ class DatasetSource(Source):
     def __len__(self) -> int:
         return len(self._indices)
 
-    def name(self, index: int) -> str:
-        """Return what to call an image."""
+    def _name(self, index: int) -> str:
         return f"item {self._indices[index]}"
 
-    def read(self, index: int) -> ImageLabel:
-        """Return the label of an image."""
+    def _read(self, index: int) -> ImageLabel:
         label = self._labels[index]
         if isinstance(label, str):
             raise BrokenItem(label)
