@@ -42,6 +42,16 @@ INSTALL_REQUIRES = [
     "matplotlib>=3.7",
     "Pillow",
     "tqdm",
+    # GluonCV requires these of any version, and newer ones want a newer NumPy: without bounds pip
+    # downloads one after the other until it finds what goes with the NumPy above.
+    "opencv-python<4.12",
+    'contourpy<1.3.3; python_version < "3.12"',
+    'matplotlib<3.11; python_version < "3.12"',
+    'pandas<3; python_version < "3.12"',
+    'scipy<1.16; python_version < "3.12"',
+    'contourpy<1.4; python_version >= "3.12"',
+    'pandas<3.1; python_version >= "3.12"',
+    'scipy<1.18; python_version >= "3.12"',
     # MXNet and GluonCV import distutils, which Python 3.12 removed and setuptools still brings.
     'setuptools; python_version >= "3.12"',
 ]
@@ -49,8 +59,8 @@ INSTALL_REQUIRES = [
 EXTRAS_REQUIRE = {
     "examples": ["pycocotools"],
     "test": ["hypothesis>=6", "pycocotools", "pytest>=7"],
-    # Another release may format otherwise.
-    "lint": ["ruff>=0.17,<0.18"],
+    # Another release may format otherwise, or find what this one does not.
+    "lint": ["mypy>=2.4,<2.5", "ruff>=0.17,<0.18"],
 }
 
 setup(

@@ -140,6 +140,7 @@ class TestAsPython:
         assert seen[0] == [str(tmp_path / "package" / "inner.py"), "--version", "-m"]
         assert seen[5] == "package"
 
+    @pytest.mark.slow
     def test_folder_and_symbolic_link(self, script, tmp_path):
         script(LOOK_AROUND, "program/__main__.py")
         compare(tmp_path, "program", "argument")
@@ -147,6 +148,7 @@ class TestAsPython:
         _, printed, _ = compare(tmp_path, "link.py")
         assert json.loads(printed)[1] == str(tmp_path / "program")
 
+    @pytest.mark.slow
     def test_processes_threads_and_exit_functions(self, script, tmp_path):
         _, printed, _ = compare(tmp_path, script(IN_PROCESSES_AND_AT_THE_END))
         assert printed.splitlines() == ["[0, 2, 4]", "thread True", "exit True"]
@@ -159,11 +161,13 @@ class TestAsPython:
         assert status == expected.get(end, 1)
         assert "rpn_target" not in error
 
+    @pytest.mark.slow
     def test_end_of_a_module(self, script, tmp_path):
         script("raise ValueError('in a module')", "module.py")
         assert compare(tmp_path, "-m", "module")[0] == 1
         assert compare(tmp_path, "-m", "no_such_module")[0] == 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("command", [PYTHON, RUN], ids=["python", "rpn-target"])
     def test_control_c(self, script, tmp_path, command):
         name = script("import time\nprint('ready', flush=True); time.sleep(60)\n")
@@ -208,6 +212,7 @@ class TestSwap:
         ]  # fmt: skip
         assert SWAPPED.fullmatch(error)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
     def test_processes(self, script, tmp_path, method):
         """Those that import the script anew have the swap, too, and so have theirs."""
@@ -297,6 +302,7 @@ def needs_coco(request):
         pytest.skip("needs pycocotools")
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("needs_coco")
 class TestTraining:
     """Scripts of the shape of GluonCV's own, by Python and by rpn-target."""

@@ -85,6 +85,7 @@ def digests_of_one_rank(count):
         return [recorded_training.digest(batch) for batch in batches]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs Linux's /proc")
 class TestEngines:
     @each_engine

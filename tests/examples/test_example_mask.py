@@ -178,6 +178,7 @@ def test_paste_stretches():
 # The whole
 
 
+@pytest.mark.slow
 def test_both_transforms_train_alike_digit_for_digit(run, tmp_path):
     ours, gluoncv = (
         run("--iterations", 3, "--transform", name) for name in ("rpn_target", "gluoncv")
@@ -191,6 +192,7 @@ def test_both_transforms_train_alike_digit_for_digit(run, tmp_path):
     assert (tmp_path / "net.params").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_saved_parameters_can_be_trained_on_by_workers(run, tmp_path):
     first = run("--iterations", 2)
     recall = re.search(r"(\d+) of 31 \(\d+%\) after", first).group(1)
@@ -201,6 +203,7 @@ def test_saved_parameters_can_be_trained_on_by_workers(run, tmp_path):
     assert f"{recall} of 31 " in second.split("before training")[0]
 
 
+@pytest.mark.slow
 def test_dataset_in_coco_format(run, dataset):
     printed = run(
         "--dataset", "coco", "--root", PHOTOS, "--splits", "instances_photos",

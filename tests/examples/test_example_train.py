@@ -169,6 +169,7 @@ def test_images_without_a_wanted_class_are_left_out():
 # The whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("network", ["c4", "fpn"])
 def test_both_transforms_train_alike_digit_for_digit(run, tmp_path, network):
     argv = ("--network", network, "--iterations", 3)
@@ -182,6 +183,7 @@ def test_both_transforms_train_alike_digit_for_digit(run, tmp_path, network):
     assert (tmp_path / "net.params").stat().st_size > 0
 
 
+@pytest.mark.slow
 def test_two_devices_share_a_batch(run, monkeypatch):
     monkeypatch.setattr(ranks, "find_devices", lambda gpus: [mx.cpu(0), mx.cpu(1)])
     printed = run("--network", "c4", "--iterations", 2, "--batch-size", 1)
@@ -189,6 +191,7 @@ def test_two_devices_share_a_batch(run, monkeypatch):
     assert len(losses_in(printed)) == 2
 
 
+@pytest.mark.slow
 def test_seeded_training_is_the_same_with_any_number_of_workers(run):
     argv = ("--network", "c4", "--iterations", 4, "--seeded")  # more than a pass
     alone, workers = run(*argv), run(*argv, "--num-workers", 2)
@@ -197,12 +200,14 @@ def test_seeded_training_is_the_same_with_any_number_of_workers(run):
     assert losses_in(run(*argv, "--seed", 1)) != losses_in(alone)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kv_store", ["local", "device"])
 def test_stores_of_one_process_train_alike(run, kv_store):
     argv = ("--network", "c4", "--iterations", 2)
     assert run(*argv, "--kv-store", kv_store) == run(*argv)
 
 
+@pytest.mark.slow
 def test_saved_parameters_can_be_trained_on(run, tmp_path, capsys):
     saved = tmp_path / "net.params"
     first = run("--network", "c4", "--iterations", 2)
@@ -216,6 +221,7 @@ def test_saved_parameters_can_be_trained_on(run, tmp_path, capsys):
     assert "error: --weights must fit the network" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not HAS_COCO, reason="needs pycocotools")
 def test_dataset_in_coco_format(run, tmp_path):
     (tmp_path / "annotations").mkdir()
@@ -304,6 +310,7 @@ def processes_of_group(group):
     return alive
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="needs Linux's /proc")
 @pytest.mark.parametrize(
     "number, to_all, message",
@@ -364,6 +371,7 @@ processes.start(main)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0, 1])
 def test_worker_cannot_outlive_a_kill(delay):
     """Whatever Python makes of the signal in there, and also while the worker starts."""

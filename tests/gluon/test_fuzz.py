@@ -47,6 +47,8 @@ from rpn_target.core.draws import as_draws
 from rpn_target.core.lattice import AnchorLattice, Level, base_boxes
 from rpn_target.core.settings import LOW_QUALITY_MATCHES, TargetSettings
 
+pytestmark = pytest.mark.slow
+
 EXAMPLES = int(os.environ.get("RPN_TARGET_FUZZ_EXAMPLES", 5000))
 SEED = os.environ.get("RPN_TARGET_FUZZ_SEED")
 NAN, INF = float("nan"), float("inf")

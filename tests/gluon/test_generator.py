@@ -234,6 +234,7 @@ class TestGluonCV:
             for box in boxes:
                 judge(name, box[None], 150, 170, num_sample=10**9)
 
+    @pytest.mark.slow
     @settings(max_examples=1500)
     @given(
         pyramid=st.sampled_from(sorted(PYRAMIDS)),

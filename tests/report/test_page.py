@@ -218,6 +218,7 @@ def render(page, folder, width):
     return json.loads(base64.b64decode(found.group(1)))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 @pytest.mark.parametrize("width", [1280, 390, 320])
 def test_nothing_overflows_and_no_request_leaves(page, width, tmp_path):
