@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import threading
 import traceback
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import Any, Callable, ContextManager, NamedTuple, Sequence
 
 import mxnet as mx
@@ -151,16 +151,8 @@ def _parts(thing: Any) -> list[Any]:
         return list(thing)[:100]
     if isinstance(thing, functools.partial):
         return [thing.func, *thing.args, *thing.keywords.values()]
-    parts = [
-        cell.cell_contents for cell in getattr(thing, "__closure__", None) or () if _filled(cell)
-    ]
-    parts.append(getattr(thing, "__self__", None))  # of a method
+    parts = [getattr(thing, "__self__", None)]  # of a method
+    for cell in getattr(thing, "__closure__", None) or ():
+        with suppress(ValueError):  # an empty cell
+            parts.append(cell.cell_contents)
     return parts + list(getattr(thing, "__dict__", {}).values())
-
-
-def _filled(cell: Any) -> bool:
-    try:
-        cell.cell_contents  # noqa: B018
-    except ValueError:
-        return False
-    return True

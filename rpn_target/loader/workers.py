@@ -33,6 +33,9 @@ __all__ = ["Processes", "Threads"]
 MOST_DEATHS = 2
 """A batch that ended so many processes in which there was no other one is an error."""
 
+MOST_TRIES = 10
+"""The same for one whose processes died after they had made it, before it was taken over."""
+
 SMALL = 4096
 """Bytes of a request that a pipe holds, whatever its process does meanwhile."""
 
@@ -69,14 +72,14 @@ class Threads:
 
     def submit(self, samples: Sequence[SampleId]) -> Any:
         """Ask for a batch."""
+        _check_open(self)
         return self._pool.apply_async(self._make_batch, (samples,))
 
     def result(self, job: Any, timeout: float) -> Any:
         """Return the batch asked for, or a `Failure`, once it is there."""
         deadline = time.monotonic() + timeout
         while not job.ready():
-            if self.closed:
-                raise RuntimeError("the loader was closed while it was read")
+            _check_open(self)
             left = deadline - time.monotonic()
             if left <= 0:
                 raise multiprocessing.TimeoutError(f"no batch came within {timeout} seconds")
@@ -104,6 +107,7 @@ class _Job:
         self.cancelled = False
         self.alone = False  # whether it may not share a process with another one
         self.deaths = 0
+        self.tries = 0
 
     def finish(self, result: Any) -> None:
         self.done = True
@@ -161,6 +165,7 @@ class Processes:
 
     def submit(self, samples: Sequence[SampleId]) -> _Job:
         """Ask for a batch."""
+        _check_open(self)
         job = _Job(samples)
         with self._lock:
             self._waiting.append(job)
@@ -188,8 +193,7 @@ class Processes:
             if job.done:
                 result, job.result = job.result, None
                 return result
-            if self.closed:
-                raise RuntimeError("the loader was closed while it was read")
+            _check_open(self)
             left = deadline - time.monotonic()
             if left <= 0:
                 raise multiprocessing.TimeoutError(
@@ -287,28 +291,37 @@ class Processes:
         except (EOFError, OSError):
             ended = True
         if ended or lost:
-            self._replace(worker, [*lost, *worker.jobs])
+            self._replace(worker, lost)
 
-    def _replace(self, worker: _Worker, lost: list[_Job]) -> None:
+    def _replace(self, worker: _Worker, unopened: list[_Job]) -> None:
         """Start a process in place of one that has ended; its jobs are done again."""
         worker.connection.close()
         _end(worker.process, PATIENCE)
         how = _how_it_ended(worker.process.exitcode)
-        again = [job for job in lost if not job.cancelled]
-        for job in again:
+        for job in worker.jobs:
+            job.deaths += len(worker.jobs) == 1
+        again, fatal = [], []
+        for job in [*unopened, *worker.jobs]:
             job.alone = True
-            job.deaths += len(lost) == 1
-        fatal = [job for job in again if job.deaths >= MOST_DEATHS]
-        again = [job for job in again if job not in fatal]
-        for job in fatal:
-            text = f"{MOST_DEATHS} worker processes in a row, the last of which {how}"
-            job.finish(Failure(f"batch of {named(job.samples)}", f"it ended {text}"))
+            job.tries += 1
+            if job.deaths >= MOST_DEATHS or job.tries >= MOST_TRIES:
+                text = f"it ended {max(job.deaths, job.tries)} worker processes"
+                where = f"batch of {named(job.samples)}"
+                job.finish(Failure(where, f"{text}, the last of which {how}"))
+                fatal.append(job)
+            elif not job.cancelled:
+                again.append(job)
         self._waiting.extendleft(reversed(again))
         batches = "; ".join(named(job.samples) for job in again)
-        what = f"is loaded again: {batches}" if again else "no batch is lost"
-        if not fatal:
+        what = f"loaded again: {batches}" if again else "no batch is lost"
+        if again or not fatal:
             self._deaths.append(f"a worker process of the loader {how}; {what}")
         self._start(self._workers.index(worker))
+
+
+def _check_open(workers: Threads | Processes) -> None:
+    if workers.closed:
+        raise RuntimeError("the loader was closed while it was read")
 
 
 def _end(process: Any, patience: float) -> None:
