@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 
 from rpn_target import RPNTargetWarning, seeded_loader
+from rpn_target.loader import workers
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs processes that are forked")
 
@@ -230,8 +231,11 @@ class TestDeath:
 
     @pytest.mark.slow
     @pytest.mark.parametrize("batchify", [as_lists, in_shared_memory])
-    def test_random_kills(self, batchify):
+    def test_random_kills(self, batchify, monkeypatch):
         """At least 50: every batch comes once, in order, with the bytes of a quiet run."""
+        # By chance the same batch may be hit twice, which would be its fault.
+        monkeypatch.setattr(workers, "MOST_DEATHS", 99)
+        monkeypatch.setattr(workers, "MOST_TRIES", 99)
         size, epochs = 300, 6
         wanted = read(loader_of(num_workers=0, size=size, batchify_fn=batchify), epochs)
         kills, done = [], threading.Event()
@@ -243,7 +247,6 @@ class TestDeath:
         def kill_some(loader, generator):
             while not done.wait(generator.uniform(0.02, 0.06)):
                 worker = generator.choice(loader._workers._workers)
-                # Twice the same batch would be its fault.
                 if not any(job.alone for job in list(worker.jobs)) and kill(worker.process.pid):
                     kills.append(worker.process.pid)
 
