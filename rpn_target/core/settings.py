@@ -145,10 +145,12 @@ def check_image_settings(short, max_size, mean, std, flip_p: float) -> None:
     numbers_only = all(_is_side(side) for side in sides)
     if len(sides) != 2 or not numbers_only or sides[0] > sides[1]:
         raise ValueError(
-            f"short must be a number of pixels above 0, or a range of two, but got {short!r}"
+            f"short must be a number of pixels above 0, or a range of two, but got {shown(short)}"
         )
+    if isinstance(short, (tuple, list)) and any(side != int(side) for side in sides):
+        raise ValueError(f"a range of short must be of whole numbers, but got {short}")
     if not _is_side(max_size, allow_infinity=True):  # which is no limit
-        raise ValueError(f"max_size must be a number of pixels above 0, but got {max_size!r}")
+        raise ValueError(f"max_size must be a number of pixels above 0, but got {shown(max_size)}")
     for name, value in (("mean", mean), ("std", std)):
         array = np.asarray(value)
         if (
@@ -156,9 +158,9 @@ def check_image_settings(short, max_size, mean, std, flip_p: float) -> None:
             or array.size not in (1, 3)
             or not np.isfinite(array).all()
         ):
-            raise ValueError(f"{name} must be 3 finite numbers, but got {value!r}")
+            raise ValueError(f"{name} must be 3 finite numbers, but got {shown(value)}")
     if (np.asarray(std) == 0).any():
-        raise ValueError(f"std must be 3 numbers other than 0, but got {std!r}")
+        raise ValueError(f"std must be 3 numbers other than 0, but got {shown(std)}")
     is_yes_or_no = isinstance(flip_p, (bool, np.bool_))
     if not is_yes_or_no and not 0 <= real_number("flip_p", flip_p) <= 1:
         raise ValueError(f"flip_p must be in [0, 1], but got {flip_p}")

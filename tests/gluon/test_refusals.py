@@ -204,6 +204,20 @@ class TestTransform:
         with pytest.raises(ValueError, match="multi_stage must be True .* but got False"):
             FasterRCNNTrainTransform(60, 100, fpn_net)
 
+    @pytest.mark.parametrize("short", [(200.5, 300), [200, 300.5]])
+    def test_range_of_parts_of_a_pixel(self, short):
+        with pytest.raises(ValueError, match="range of short must be of whole numbers, but got"):
+            FasterRCNNTrainTransform(short)
+
+    def test_network_in_the_wrong_place(self, c4_net):
+        with pytest.raises(ValueError, match="short must be a number of pixels") as caught:
+            FasterRCNNTrainTransform(c4_net)
+        assert len(str(caught.value)) < 350
+
+    def test_numpy_image(self):
+        with pytest.raises(TypeError, match=r"numpy.ndarray: make one with mx.nd.array\(src\)"):
+            FasterRCNNTrainTransform(60, 100)(IMAGE.asnumpy(), np.zeros((1, 4)))
+
     @pytest.mark.parametrize("flip_p", [-0.1, 1.1, NAN])
     def test_flip_probability(self, flip_p):
         """Numpy refuses it, as in GluonCV, when the first image is flipped."""
