@@ -296,12 +296,36 @@ def open_scheme(arguments: argparse.Namespace) -> AnchorScheme:
                 "smaller ones"
             )
         return AnchorScheme.of_recipe(title, recipe, short or SHORT, max_size)
-    if given:
+    scheme = _of_network(arguments.network, short, arguments.max_size)
+    return _with_anchors(scheme, arguments) if given else scheme
+
+
+def _with_anchors(scheme: AnchorScheme, arguments: argparse.Namespace) -> AnchorScheme:
+    """Return a network's scheme with other scales and ratios, as `set_anchors` gives it."""
+    strides = tuple(int(level.stride) for level in scheme.levels)
+    if arguments.strides is not None and tuple(arguments.strides) != strides:
         raise CommandError(
-            f"--network {arguments.network} has anchors of its own; leave out "
-            f"--{given[0].replace('_', '-')}, or --network"
+            f"--network {arguments.network} has strides {' '.join(map(str, strides))}; leave out "
+            "--strides, or --network"
         )
-    return _of_network(arguments.network, short, arguments.max_size)
+    old = scheme.recipe
+    if old is None and (arguments.scales is None or arguments.ratios is None):
+        raise CommandError(
+            f"--network {arguments.network} has no plain scales and ratios; give both --scales "
+            "and --ratios"
+        )
+    recipe = _recipe(
+        strides,
+        arguments.scales or list(old.scales),
+        arguments.ratios or [(ratio,) for ratio in old.ratios],
+        arguments.base_size,
+    )
+    if not recipe.is_valid():
+        raise CommandError(
+            f"anchors must be at least a pixel wide and high, but {recipe.arguments()} makes "
+            "smaller ones"
+        )
+    return scheme.with_recipe(recipe)
 
 
 def _recipe(

@@ -72,6 +72,12 @@ class AnchorScheme:
             self.title, recipe.levels(), self.feature_maps, self.short, self.max_size, recipe
         )
 
+    def with_sizes(self, short: Sequence[int], max_size: int) -> AnchorScheme:
+        """Return the same anchors for images of other sizes."""
+        return AnchorScheme(
+            self.title, self.levels, self.feature_maps, short, max_size, self.recipe
+        )
+
     def resized(self, width: int, height: int, index: int) -> tuple[int, int]:
         """Return the size at which the network sees image number ``index``."""
         short = self.short[0]

@@ -10,8 +10,10 @@ from . import plots
 from .coverage import PoorImage
 from .results import (
     NO_BETTER,
+    NO_REMEDY,
     Figures,
     Signs,
+    advice,
     border_line,
     coverage_rows,
     headline,
@@ -55,7 +57,8 @@ def report_page(figures: Figures, source: Source, poor_images: Sequence[PoorImag
     """
     title = f"What the anchors learn from: {figures['dataset']}"
     parts = [
-        f"<h1>{escape(title)}</h1>", _setting(figures), _cards(figures), _never(figures),
+        f"<h1>{escape(title)}</h1>", _advice(figures), _setting(figures), _cards(figures),
+        _never(figures),
     ]  # fmt: skip
     if figures["objects"]["all"]["objects"]:
         parts += [_coverage(figures), _images(figures)]
@@ -74,6 +77,17 @@ def report_page(figures: Figures, source: Source, poor_images: Sequence[PoorImag
         f'<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n'
         f"<style>\n{STYLE.read_text(encoding='utf-8')}</style>\n</head>\n<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
     )
+
+
+def _advice(figures: Figures) -> str:
+    if not figures.get("suggestion"):
+        return ""
+    items = "\n".join(
+        f'<li>{escape(line)}<br><code class="long">{escape(how)}</code></li>'
+        for line, how in advice(figures)
+    )
+    body = f"<ol>\n{items}\n</ol>" if items else f"<p>{NO_REMEDY}</p>"
+    return f"<h2>What to do</h2>\n{body}"
 
 
 def _setting(figures: Figures) -> str:

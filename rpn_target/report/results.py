@@ -15,6 +15,8 @@ from .workers import Job
 __all__ = [
     "Figures",
     "NO_BETTER",
+    "NO_REMEDY",
+    "advice",
     "border_line",
     "coverage_rows",
     "headline",
@@ -375,6 +377,29 @@ def idle_line(figures: Figures, signs: Signs = PLAIN) -> str:
         return ""
     names = ", ".join(f"{one['width']:.0f}{signs.times}{one['height']:.0f}" for one in idle)
     return f"Never positive, {len(idle)} of {len(figures['shapes'])} shapes: {names}."
+
+
+def advice(figures: Figures) -> list[tuple[str, str]]:
+    """Return what to do, as (sentence, how) of each remedy that helps, the best one first."""
+    remedies = figures["suggestion"]["remedies"]
+    lines = []
+    for one in remedies:
+        gained = one["won"], one["more_above"]
+        if min(gained) < 0 or not max(gained):
+            continue
+        gains = []
+        if one["won"]:
+            gains.append(f"{plural(one['won'], 'more object')} learned")
+        if one["more_above"]:
+            positive = figures["settings"]["pos_iou_thresh"]
+            gains.append(f"{one['more_above']:,} more at or above {positive:g}")
+        lines.append(
+            (f"{one['remedy']}: {', '.join(gains)}, of {one['objects']:,} kept aside", one["how"])
+        )
+    return lines
+
+
+NO_REMEDY = "Nothing that was tried helps on the images kept aside: keep what you have."
 
 
 def suggestion_rows(suggestion: Figures) -> list[list[str]]:

@@ -10,6 +10,7 @@ they are, quantiles of the objects' sizes and shapes, and their clusters (k-mean
 
 from __future__ import annotations
 
+import dataclasses
 import random
 from typing import Any, Sequence
 
@@ -22,13 +23,14 @@ from ..core.lattice import Level
 from ..core.settings import TargetSettings
 from . import ReportError
 from .anchor_scheme import AnchorScheme, Recipe
-from .coverage import SIZES, size_names
+from .coverage import SIZES, Tally, size_names
 from .source import BrokenItem
 from .workers import Job, network_boxes, summarize
 
 __all__ = ["best_ious", "search", "starting_recipe", "suggest"]
 
 IMAGES = 2000  # at most, on either side
+LARGER = 1.5  # times the sides of the images, as a remedy
 OBJECTS = 4000  # at most, to search with
 SIDES = ("before", "after")
 
@@ -84,6 +86,10 @@ def suggest(job: Job, indices: Sequence[int], workers: int, seed: int) -> dict[s
     if not tallies[0].objects:
         raise ReportError("--suggest needs objects in at least two images, to measure on others")
     before, after = tallies
+    remedies = [
+        _remedy("anchors that fit the objects", found.call(), before, after),
+        *_other_remedies(job, held_out, workers, before),
+    ]
     won = before.never - after.never, after.above - before.above
     better = min(won) >= 0 and max(won) > 0  # on images that the search has not seen
     return {
@@ -91,6 +97,8 @@ def suggest(job: Job, indices: Sequence[int], workers: int, seed: int) -> dict[s
         "searched_objects": len(boxes),
         "held_out_images": len(held_out),
         "better": better,
+        # An object that comes from below neg_iou_thresh to pos_iou_thresh counts twice.
+        "remedies": sorted(remedies, key=lambda one: -one["won"] - one["more_above"]),
         **{
             side: {
                 "arguments": one.arguments(), "keywords": one.keywords(), "call": one.call(),
@@ -99,6 +107,45 @@ def suggest(job: Job, indices: Sequence[int], workers: int, seed: int) -> dict[s
             for side, one, tally in zip(SIDES, recipes, tallies)
         },
     }  # fmt: skip
+
+
+def _remedy(what: str, how: str, before: Tally, after: Tally) -> dict:
+    """Return what a remedy wins on the objects kept aside."""
+    return {
+        "remedy": what, "how": how, "objects": after.objects, "never": after.never,
+        "above": after.above, "won": before.never - after.never,
+        "more_above": after.above - before.above,
+    }  # fmt: skip
+
+
+def _other_remedies(job: Job, held_out: Sequence[int], workers: int, before: Tally) -> list[dict]:
+    """Return what other remedies than anchors win on the objects kept aside."""
+    scheme, remedies = job.scheme, []
+    larger = scheme.with_sizes(
+        [round(LARGER * side) for side in scheme.short], round(LARGER * scheme.max_size)
+    )
+    short = " to ".join(map(str, larger.short))
+    how = f"short={short}, max_size={larger.max_size}"
+    summary = summarize(job._replace(scheme=larger), held_out, workers, "measuring size")
+    remedies.append(_remedy("larger images", how, before, summary.every))
+    if job.settings.low_quality_matches != "keep":
+        settings = dataclasses.replace(job.settings, low_quality_matches="keep")
+        summary = summarize(job._replace(settings=settings), held_out, workers, "measuring rule")
+        how = 'low_quality_matches="keep" for the train transform'
+        remedies.append(
+            _remedy("learning each object from its best anchor", how, before, summary.every)
+        )
+    recipe = scheme.recipe
+    if recipe and len(recipe.strides) > 1 and recipe.strides[0] % 2 == 0:
+        finer = recipe._replace(
+            strides=(recipe.strides[0] // 2, *recipe.strides),
+            scales=(tuple(scale / 2 for scale in recipe.scales[0]), *recipe.scales),
+        )
+        one = AnchorScheme.of_recipe(scheme.title, finer, scheme.short, scheme.max_size)
+        summary = summarize(job._replace(scheme=one), held_out, workers, "measuring stride")
+        how = f"one more level of stride {finer.strides[0]:g}, in the network's constructor"
+        remedies.append(_remedy("a level with a smaller stride", how, before, summary.every))
+    return remedies
 
 
 def _objects(job: Job, indices: Sequence[int], seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -9,7 +9,9 @@ from ..plot import short
 from .coverage import BINS
 from .results import (
     NO_BETTER,
+    NO_REMEDY,
     Figures,
+    advice,
     border_line,
     coverage_rows,
     headline,
@@ -40,8 +42,9 @@ NO_BREAK = "\u00a0x\u00a0"
 def report_text(figures: Figures) -> str:
     """Return the report as lines of text."""
     parts = [
-        _head(figures), _coverage(figures), _worst(figures), _distribution(figures),
-        _images(figures), _shapes(figures), _skipped(figures), _suggestion(figures),
+        _advice(figures), _head(figures), _coverage(figures), _worst(figures),
+        _distribution(figures), _images(figures), _shapes(figures), _skipped(figures),
+        _suggestion(figures),
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part)
 
@@ -56,6 +59,13 @@ def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
         cells += [cell.rjust(width) for cell, width in zip(others, widths[1:])]
         lines.append((indent + "  ".join(cells)).rstrip())
     return "\n".join(lines)
+
+
+def _advice(figures: Figures) -> str:
+    if not figures.get("suggestion"):
+        return ""
+    lines = [f"  {line}\n      {how}" for line, how in advice(figures)]
+    return "\n".join(["What to do", *(lines or [f"  {NO_REMEDY}"])])
 
 
 def _head(figures: Figures) -> str:

@@ -258,8 +258,8 @@ def test_inverted_boxes_are_named(tmp_path, capsys):
         (("--dataset", "photos", "--network", "alexnet"), "no R-CNN network"),
         (("--dataset", "photos", "--network", "custom_faster_rcnn_fpn"), "no R-CNN network"),
         (
-            ("--dataset", "photos", "--network", "mask_rcnn_resnet50_v1b_coco", "--scales", 1),
-            "leave out --scales",
+            ("--dataset", "photos", "--network", "mask_rcnn_resnet50_v1b_coco", "--strides", 8),
+            "leave out --strides",
         ),
         (("--dataset", "photos", "--strides", 8, 16, "--scales", 1), "one per level"),
         (("--dataset", "photos", "--strides", 8, 16, "--scales", "1,2", 3), "as many for every"),

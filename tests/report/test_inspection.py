@@ -238,3 +238,53 @@ def test_search_keeps_what_it_cannot_improve(strides):
     assert search(recipe, scheme.feature_maps, boxes, sizes, TargetSettings(), 0) == recipe
     iou = best_ious(recipe.levels(), scheme.feature_maps, boxes, sizes)
     np.testing.assert_allclose(iou, 1, atol=1e-4)
+
+
+def test_advice_is_ranked_and_honest(c4_net):
+    report = rpn_target.inspect_dataset(Bars(40), c4_net)
+    remedies = report.figures["suggestion"]["remedies"]
+    gains = [one["won"] + one["more_above"] for one in remedies]
+    assert gains == sorted(gains, reverse=True)
+    assert remedies[0]["how"] == report.figures["suggestion"]["after"]["call"]
+    text = str(report)
+    assert text.startswith("What to do\n  anchors that fit the objects: ")
+    assert report.page().index("What to do") < report.page().index("How well objects")
+    for one in remedies:
+        assert one["objects"] == report.figures["suggestion"]["after"]["held_out"]["objects"]
+        helps = min(one["won"], one["more_above"]) >= 0 < max(one["won"], one["more_above"])
+        assert (f"  {one['remedy']}: " in text) == helps
+    keep = rpn_target.inspect_dataset(
+        Bars(40), c4_net, suggest_better=False, low_quality_matches="keep"
+    )
+    assert keep.figures["objects"]["all"]["never"] == 0
+    assert any("low_quality_matches" in one["how"] and one["never"] == 0 for one in remedies)
+
+
+def test_larger_images_are_measured_as_if_trained_at(fpn_net):
+    dataset = Bars(12)
+    report = rpn_target.inspect_dataset(dataset, fpn_net)
+    larger = next(
+        one for one in report.figures["suggestion"]["remedies"] if one["remedy"] == "larger images"
+    )
+    assert larger["how"] == "short=150, max_size=300"
+    every = rpn_target.inspect_dataset(
+        dataset, fpn_net, short=150, max_size=300, suggest_better=False
+    ).figures["objects"]["all"]
+    assert 0 <= larger["never"] <= every["never"]
+    assert 0 <= larger["above"] <= every["above"]
+
+
+def test_a_network_with_other_anchors_on_the_command_line(tmp_path, capsys):
+    name = "faster_rcnn_resnet50_v1b_voc"
+    photos = ("--dataset", "photos", "--network", name, "--limit", "3")
+    own = report_helpers.figures_of(tmp_path, *photos)
+    ratios = report_helpers.figures_of(tmp_path, *photos, "--ratios", "0.3", "1", "3")
+    assert own["anchors"]["title"] == ratios["anchors"]["title"] == f"those of {name}"
+    assert (
+        ratios["anchors"]["arguments"].replace("0.3 1 3", "0.5 1 2")
+        == (own["anchors"]["arguments"])
+    )
+    assert ratios["shapes"] != own["shapes"]
+    capsys.readouterr()
+    assert report_helpers.run("inspect", *photos, "--strides", "8") == 2
+    assert "has strides 16" in capsys.readouterr().err
