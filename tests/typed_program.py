@@ -47,7 +47,7 @@ def look(net: Any, dataset: Any, names: list[str]) -> None:
     transform = rpn_target.MaskRCNNTrainTransform(600, 1000, net)
     image, label, *targets = transform(*dataset[0])[:5]
     axes = rpn_target.plot_targets(image, label, targets, anchors=net, class_names=names)
-    axes.figure.savefig("targets.png")
+    print(axes.get_title())
 
 
 def main() -> None:
