@@ -15,8 +15,10 @@ from .boxes import (
     intersection,
     intersection_over_area,
     intersection_over_union,
+    largest_per_box,
+    ties,
+    with_margin,
 )
-from .overlaps import largest_per_box, ties, with_margin
 from .valid import IndexInside
 
 __all__ = ["AnchorArray"]

@@ -12,16 +12,29 @@ from typing import Sequence
 import numpy as np
 
 __all__ = [
+    "EPSILON",
+    "MARGIN",
     "area",
     "bad_boxes",
     "check_boxes",
     "intersection",
     "intersection_over_area",
     "intersection_over_union",
+    "largest_per_box",
+    "ties",
+    "with_margin",
 ]
 
 Corners = Sequence[np.ndarray]
 """Four broadcastable float32 arrays: xmin, ymin, xmax, ymax."""
+
+EPSILON = np.spacing(np.float32(1))
+"""IoUs this close to the best of their box count as the best, as in GluonCV."""
+
+MARGIN = 1e-3
+"""Searches start this share of a threshold below it."""
+
+LEAST_THRESHOLD = 1e-3
 
 
 def check_boxes(
@@ -136,3 +149,28 @@ def intersection_over_area(anchors: Corners, regions: Corners) -> np.ndarray:
         share = shared / area(anchors)
     share[shared <= 0] = 0
     return share
+
+
+def ties(iou: np.ndarray, best: np.ndarray) -> np.ndarray:
+    """Tell which IoUs tie with the best of their box, in float32."""
+    return iou + EPSILON > best
+
+
+def with_margin(thresholds: np.ndarray) -> np.ndarray:
+    """Lower thresholds a little, so that a search finds near-ties and forgives rounding.
+
+    Float32 is off by some 1e-7 of an IoU, and near-ties are some 1e-7 apart: both are far below
+    the margin, except for very small thresholds. Those become 0, at which everything that shares
+    some area is found.
+    """
+    return np.where(thresholds >= LEAST_THRESHOLD, thresholds * (1 - MARGIN), 0.0)
+
+
+def largest_per_box(box: np.ndarray, iou: np.ndarray, count: int) -> np.ndarray:
+    """Return the largest IoU (count,) of each box, 0 where it has none; ``box`` must ascend."""
+    largest = np.zeros(count, np.float32)
+    first = np.searchsorted(box, np.arange(count + 1))
+    present = np.flatnonzero(first[:-1] < first[1:])
+    if len(present):
+        largest[present] = np.maximum.reduceat(iou, first[present])
+    return largest

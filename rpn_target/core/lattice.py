@@ -15,8 +15,13 @@ from typing import Sequence
 
 import numpy as np
 
-from .boxes import intersection_over_area, intersection_over_union
-from .overlaps import MARGIN, largest_per_box, with_margin
+from .boxes import (
+    MARGIN,
+    intersection_over_area,
+    intersection_over_union,
+    largest_per_box,
+    with_margin,
+)
 from .valid import LatticeInside
 from .windows import anchors_in_windows, iof_windows, iou_windows, nearest_overlap
 

@@ -12,10 +12,10 @@ from mxnet import gluon, nd
 from ..core.anchor_array import AnchorArray
 from ..core.boxes import check_boxes, intersection_over_union
 from ..core.coder import RPNTargets, fill
-from ..core.dense import assign_dense, check_ious
 from ..core.draws import as_draws
 from ..core.generator import generate_targets
 from ..core.lattice import AnchorLattice
+from ..core.matcher import assign_dense, check_ious
 from ..core.sampler import IGNORE, NEGATIVE, POSITIVE, Sample, sample
 from ..core.settings import TargetSettings, shown
 from .attributes import is_assigned, is_users, on_access, seeded_globals, users_class
