@@ -4,8 +4,9 @@ Written from the documentation of the options, on top of `naive`:
 
 * ``allowed_border``: how many pixels a valid anchor may stick out of the image;
 * ``low_quality_matches``: "gluoncv" is the rule of `naive`. "keep": an anchor that shares some
-  area with a box and is its best is positive, whatever its IoU. "drop": an anchor is positive
-  from ``pos_iou_thresh`` on and never otherwise;
+  area with a box and has the box's largest IoU is positive, whatever that is; only an equal IoU
+  ties, as in detectron2 and torchvision, where GluonCV takes near-ties. "drop": an anchor is
+  positive from ``pos_iou_thresh`` on and never otherwise;
 * ``ignore``: a valid anchor with at least ``ignore_iof_thresh`` of its area in one region is no
   negative.
 
@@ -14,7 +15,7 @@ Without boxes every valid anchor is negative.
 
 import naive
 import numpy as np
-from naive import EPSILON, IGNORE, NEGATIVE, POSITIVE, F
+from naive import IGNORE, NEGATIVE, POSITIVE, F
 
 DEFAULTS = dict(
     num_sample=256,
@@ -56,8 +57,7 @@ def label(rows, pos_iou_thresh, neg_iou_thresh, low_quality_matches):
         best = max(row)
         number = type(best)
         is_best_of_some = any(
-            value > 0 and value + EPSILON > best_value
-            for value, best_value in zip(row, best_of_box)
+            value > 0 and value == best_value for value, best_value in zip(row, best_of_box)
         )
         if best >= number(pos_iou_thresh) or (low_quality_matches == "keep" and is_best_of_some):
             # At a threshold of 0, anchors that are not valid (-1) still do not reach it.

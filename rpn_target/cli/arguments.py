@@ -391,7 +391,7 @@ NUMBERS = {
 
 def add_setting_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that `settings_of` reads."""
-    group = parser.add_argument_group("rule", "settings of assignment and sampling, as in GluonCV")
+    group = parser.add_argument_group("rule", "settings of matching and sampling, as in GluonCV")
     for name, (kind, text) in NUMBERS.items():
         group.add_argument(
             f"--{name.replace('_', '-')}", type=kind, default=getattr(DEFAULTS, name),

@@ -1,4 +1,4 @@
-"""Corner boxes: what a valid one is, and how much two of them overlap.
+"""Corner boxes: what a valid one is, how much two of them overlap, and when two overlaps tie.
 
 A corner box is ``(xmin, ymin, xmax, ymax)`` in float32 pixels, with width ``xmax - xmin`` (no
 ``+ 1``), as in GluonCV. Arithmetic follows the order of operations of MXNet's ``box_iou``, so
@@ -7,13 +7,15 @@ that results are equal bit for bit, not just close.
 
 from __future__ import annotations
 
-from typing import Sequence
+from typing import Any, Sequence, Tuple, Union
 
 import numpy as np
 
 __all__ = [
     "EPSILON",
     "MARGIN",
+    "Corners",
+    "Overlaps",
     "area",
     "bad_boxes",
     "check_boxes",
@@ -25,8 +27,12 @@ __all__ = [
     "with_margin",
 ]
 
-Corners = Sequence[np.ndarray]
+Corners = Union[Sequence[np.ndarray], np.ndarray]
 """Four broadcastable float32 arrays: xmin, ymin, xmax, ymax."""
+
+Overlaps = Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+"""Pairs of an anchor and a box: the anchor's number (P,), the box's row (P,) and their IoU (P,);
+and the largest IoU (M,) of every box over all valid anchors."""
 
 EPSILON = np.spacing(np.float32(1))
 """IoUs this close to the best of their box count as the best, as in GluonCV."""
@@ -38,7 +44,7 @@ LEAST_THRESHOLD = 1e-3
 
 
 def check_boxes(
-    boxes, name: str = "bbox", where: str = "", count: str = "M", scale: float = 1.0
+    boxes: Any, name: str = "bbox", where: str = "", count: str = "M", scale: float = 1.0
 ) -> np.ndarray:
     """Check corner boxes and return them as float32.
 
@@ -117,7 +123,7 @@ def intersection(a: Corners, b: Corners) -> np.ndarray:
     height = np.minimum(a[3], b[3]) - np.maximum(a[1], b[1])
     np.maximum(width, 0, out=width)
     np.maximum(height, 0, out=height)
-    return np.multiply(width, height, out=width)
+    return width * height
 
 
 def intersection_over_union(anchors: Corners, boxes: Corners) -> np.ndarray:

@@ -6,6 +6,7 @@ from typing import NamedTuple, Sequence
 
 import numpy as np
 
+from .matcher import Anchors
 from .sampler import Sample
 
 __all__ = ["CLS_IGNORE", "CLS_NEGATIVE", "CLS_POSITIVE", "RPNTargets", "encode", "fill"]
@@ -27,7 +28,7 @@ class RPNTargets(NamedTuple):
     """(N, 4), 1 for the positives, 0 elsewhere."""
 
 
-def fill(anchors, boxes: np.ndarray, sample: Sample, stds: Sequence[float]) -> RPNTargets:
+def fill(anchors: Anchors, boxes: np.ndarray, sample: Sample, stds: Sequence[float]) -> RPNTargets:
     """Write the targets of one image's kept anchors.
 
     Parameters

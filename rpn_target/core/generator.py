@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .coder import RPNTargets, fill
-from .matcher import assign
+from .draws import Draws
+from .matcher import Anchors, match_anchors
 from .sampler import sample
 from .settings import TargetSettings
 
@@ -13,15 +14,15 @@ __all__ = ["generate_targets"]
 
 
 def generate_targets(
-    anchors,
+    anchors: Anchors,
     boxes: np.ndarray,
     width: float,
     height: float,
     settings: TargetSettings,
-    draws,
+    draws: Draws,
     ignore: np.ndarray | None = None,
 ) -> RPNTargets:
-    """Assign, sample and encode the anchors of one image.
+    """Match, sample and encode the anchors of one image.
 
     Parameters
     ----------
@@ -32,10 +33,10 @@ def generate_targets(
     width, height : float
         Size of that image in pixels.
     settings : TargetSettings
-    draws
+    draws : Draws
         What to draw from; see `rpn_target.core.draws`.
     ignore : np.ndarray of shape (K, 4), float32, optional
         Regions whose anchors are no negatives.
     """
-    assignment = assign(anchors, boxes, width, height, settings, ignore)
-    return fill(anchors, boxes, sample(assignment, settings, draws), settings.stds)
+    matching = match_anchors(anchors, boxes, width, height, settings, ignore)
+    return fill(anchors, boxes, sample(matching, settings, draws), settings.stds)

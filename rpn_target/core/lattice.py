@@ -11,12 +11,13 @@ Anchors are numbered as GluonCV concatenates them: by level, then row, column an
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Sequence
+from typing import Any, Sequence
 
 import numpy as np
 
 from .boxes import (
     MARGIN,
+    Overlaps,
     intersection_over_area,
     intersection_over_union,
     largest_per_box,
@@ -42,11 +43,11 @@ def base_boxes(
     -------
     np.ndarray of shape (len(ratios) * len(scales), 4), float64
     """
-    ratios = np.asarray(ratios, np.float64)
-    scales = np.asarray(scales, np.float64) * base_size / stride
-    widths = np.round(np.sqrt(stride * stride / ratios))
-    sizes = np.stack([widths, np.round(widths * ratios)], axis=-1)  # (R, 2)
-    half = 0.5 * (sizes[:, None] * scales[:, None] - 1)  # (R, S, 2)
+    ratio = np.asarray(ratios, np.float64)
+    scale = np.asarray(scales, np.float64) * base_size / stride
+    widths = np.round(np.sqrt(stride * stride / ratio))
+    sizes = np.stack([widths, np.round(widths * ratio)], axis=-1)  # (R, 2)
+    half = 0.5 * (sizes[:, None] * scale[:, None] - 1)  # (R, S, 2)
     center = 0.5 * (stride - 1)
     return np.concatenate([center - half, center + half], axis=-1).reshape(-1, 4)
 
@@ -56,6 +57,9 @@ def level_slices(shapes: Sequence[tuple[int, int]], depths: Sequence[int]) -> li
     sizes = [height * width * depth for (height, width), depth in zip(shapes, depths)]
     ends = np.cumsum(sizes).tolist()
     return [slice(end - size, end) for end, size in zip(ends, sizes)]
+
+
+STRIDE_MARGIN = 1e-3  # of a stride, for the rounding of corners to float32
 
 
 class Level:
@@ -77,7 +81,9 @@ class Level:
         How many rows and columns were given.
     """
 
-    def __init__(self, base, stride: float, x=None, y=None):
+    def __init__(
+        self, base: Any, stride: float, x: np.ndarray | None = None, y: np.ndarray | None = None
+    ):
         base = np.asarray(base, np.float64)
         if base.ndim != 2 or base.shape[1] != 4 or not len(base) or not np.isfinite(base).all():
             raise ValueError(f"base must hold finite boxes of shape (A, 4), but got {base}")
@@ -91,6 +97,38 @@ class Level:
         self._x = nothing if x is None else x
         self._y = nothing if y is None else y
         self.known = self._y.shape[1], self._x.shape[1]
+
+    @classmethod
+    def read(cls, anchors: np.ndarray) -> Level | None:
+        """Return the level that has these anchors (H, W, A, 4), or None where they are no lattice.
+
+        On a lattice, x corners are the same in every row and y corners in every column, and both
+        grow by the stride from cell to cell, but for the rounding to float32. Cells beyond H and W
+        are right if the stride is a whole number.
+        """
+        height, width, depth = anchors.shape[:3]
+        if height * width < 2 or not np.isfinite(anchors).all():
+            return None
+        x, y = anchors[0, :, :, 0::2], anchors[:, 0, :, 1::2]  # (W, A, 2), (H, A, 2)
+        longer = x if width > 1 else y
+        with np.errstate(over="ignore"):
+            stride = float(longer[-1, 0, 0] - longer[0, 0, 0]) / (len(longer) - 1)
+            if abs(round(stride) - stride) <= STRIDE_MARGIN * stride:
+                stride = float(round(stride))
+            if not 0 < stride < np.inf:
+                return None
+            for corners in (x, y):
+                steps = stride * np.arange(len(corners))[:, None, None]
+                if not (np.abs(corners - corners[0] - steps) <= STRIDE_MARGIN * stride).all():
+                    return None
+        flat = anchors.reshape(height, width * depth, 4)
+        if not all((flat[..., side] == flat[0, :, side]).all() for side in (0, 2)):
+            return None
+        if not all((flat[:, depth:, side] == flat[:, :-depth, side]).all() for side in (1, 3)):
+            return None
+        if (anchors[0, 0, :, 2:] < anchors[0, 0, :, :2]).any():
+            return None
+        return cls(anchors[0, 0], stride, *(part.transpose(1, 0, 2).copy() for part in (x, y)))
 
     @property
     def anchors_per_cell(self) -> int:
@@ -146,7 +184,7 @@ class AnchorLattice:
             raise ValueError(f"{len(levels)} levels need as many shapes, but got {shapes}")
         if not len(levels) or min(min(shape) for shape in shapes) < 1:
             raise ValueError(f"every feature map needs at least one cell, but got {shapes}")
-        self._inside = None
+        self._inside: tuple[tuple[float, float, float], LatticeInside] | None = None
         self.shapes = tuple((int(height), int(width)) for height, width in shapes)
         self.depths = tuple(level.anchors_per_cell for level in levels)
         self._slices = level_slices(self.shapes, self.depths)
@@ -162,8 +200,10 @@ class AnchorLattice:
         self.first = self.level_first[self.level] + np.arange(len(self.base))
         self.first -= self.level_base[self.level]
 
-        row_length = [width * depth for (_, width), depth in zip(self.shapes, self.depths)]
-        row_length = np.repeat(row_length, [height for height, _ in self.shapes])
+        row_length = np.repeat(
+            [width * depth for (_, width), depth in zip(self.shapes, self.depths)],
+            [height for height, _ in self.shapes],
+        )
         self.row_first = np.cumsum(row_length) - row_length
 
         tables = [level.tables(h, w) for level, (h, w) in zip(levels, self.shapes)]
@@ -177,7 +217,7 @@ class AnchorLattice:
     @classmethod
     def crop(cls, levels: tuple[Level, ...], shapes: tuple[tuple[int, int], ...]) -> AnchorLattice:
         """Return the lattice for these feature maps, one made before if it was made lately."""
-        return _crop(cls, levels, shapes)
+        return _crop(cls, levels, shapes)  # type: ignore[arg-type]  # a class is hashable
 
     def __len__(self) -> int:
         """Return N."""
@@ -191,8 +231,8 @@ class AnchorLattice:
         row, column = np.divmod(cell, self.columns[first_base])
         return base + first_base, row, column
 
-    def row_and_place(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the row, counted over all levels, and the place in it of these anchors."""
+    def row_and_offset(self, index: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return each anchor's row, over all levels, and how many of the row come before it."""
         row = np.searchsorted(self.row_first, index, side="right") - 1
         return row, index - self.row_first[row]
 
@@ -205,7 +245,9 @@ class AnchorLattice:
         base, row, column = self.locate(index)
         return np.stack(self.corners_at(base, row, column), axis=-1)
 
-    def corners_at(self, base, row, column) -> tuple[np.ndarray, ...]:
+    def corners_at(
+        self, base: np.ndarray, row: np.ndarray, column: np.ndarray
+    ) -> tuple[np.ndarray, ...]:
         """Return xmin, ymin, xmax, ymax of the anchors at these base boxes, rows and columns."""
         x = self.x_start[base] + column
         y = self.y_start[base] + row
@@ -223,7 +265,7 @@ class AnchorLattice:
             cached = self._inside = key, LatticeInside(self, width, height, border)
         return cached[1]
 
-    def overlaps(self, boxes: np.ndarray, threshold: float, inside: LatticeInside):
+    def overlaps(self, boxes: np.ndarray, threshold: float, inside: LatticeInside) -> Overlaps:
         """Find the valid anchors that overlap a box by a threshold, or best.
 
         See `rpn_target.core.matcher` for what is returned.
@@ -237,15 +279,21 @@ class AnchorLattice:
 
     def covered(self, regions: np.ndarray, threshold: float, inside: LatticeInside) -> np.ndarray:
         """Return the valid anchors, ascending, with this share of their area in some region."""
-        found = [np.zeros(0, np.int64)]
-        for region in regions:  # one by one: a region may cover much of the image
-            windows = iof_windows(self, region[None], threshold * (1 - MARGIN), inside)
-            anchor, _, corners = anchors_in_windows(self, windows)
-            share = intersection_over_area(corners, region)
-            found.append(anchor[share >= np.float32(threshold)])
-        return np.unique(np.concatenate(found))
+        # Few regions cover most anchors again and again, so that a mask is smaller than lists.
+        covered = np.zeros(len(self), bool)
+        levels = self.split(covered)  # views
+        windows = iof_windows(self, regions, threshold * (1 - MARGIN), inside)
+        for region, base, row, column, rows, columns in zip(*(part.tolist() for part in windows)):
+            x, y = self.x_start[base] + column, self.y_start[base] + row
+            x, y = slice(x, x + columns), slice(y, y + rows)
+            corners = self.xmin[x], self.ymin[y, None], self.xmax[x], self.ymax[y, None]
+            share = intersection_over_area(corners, regions[region])
+            level = self.level[base]
+            window = levels[level][row : row + rows, column : column + columns]
+            window[..., base - self.level_base[level]] |= share >= np.float32(threshold)
+        return np.flatnonzero(covered)
 
 
 @lru_cache(maxsize=32)  # images of a data set come in a few sizes; each entry is some 100 kB
-def _crop(kind, levels, shapes):
+def _crop(kind: Any, levels: tuple[Level, ...], shapes: tuple[tuple[int, int], ...]) -> Any:
     return kind(levels, shapes)

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .matcher import Assignment
+from .draws import Draws
+from .matcher import Matching
 from .settings import TargetSettings
 
 __all__ = ["IGNORE", "NEGATIVE", "POSITIVE", "Sample", "sample"]
@@ -32,19 +33,19 @@ class Sample(NamedTuple):
     """(Q,) int64, numbers of the kept negative anchors."""
 
 
-def sample(assignment: Assignment, settings: TargetSettings, draws) -> Sample:
+def sample(matching: Matching, settings: TargetSettings, draws: Draws) -> Sample:
     """Draw the anchors to keep.
 
     Nothing is drawn where there is no surplus.
 
     Parameters
     ----------
-    assignment : Assignment
+    matching : Matching
     settings : TargetSettings
-    draws
+    draws : Draws
         What to draw from; see `rpn_target.core.draws`.
     """
-    positives, matches, negatives = assignment
+    positives, matches, negatives = matching
     kept = draws.kept(len(positives), settings.max_positives)
     positives, matches = positives[kept], matches[kept]
     kept = draws.kept(len(negatives), settings.num_sample - len(positives))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numbers
 from dataclasses import dataclass
-from typing import Sequence
+from typing import Any, Sequence
 
 import numpy as np
 
@@ -33,7 +33,7 @@ def shown(value: object) -> str:
     return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}... ({len(text)} characters)"
 
 
-def whole_number(name: str, value: object, least: int = 0, end: int | None = None) -> int:
+def whole_number(name: str, value: Any, least: int = 0, end: int | None = None) -> int:
     """Check that a value is a whole number, no bool, and in ``[least, end)``; return it as int.
 
     Raises
@@ -43,10 +43,11 @@ def whole_number(name: str, value: object, least: int = 0, end: int | None = Non
     """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be a whole number, but got {shown(value)}")
-    if value < least or (end is not None and value >= end):
+    number = int(value)
+    if number < least or (end is not None and number >= end):
         below = "" if end is None else f" and below {end}"
-        raise ValueError(f"{name} must be at least {least}{below}, but got {value}")
-    return int(value)
+        raise ValueError(f"{name} must be at least {least}{below}, but got {number}")
+    return number
 
 
 def real_number(name: str, value: object) -> float:
@@ -64,7 +65,7 @@ def real_number(name: str, value: object) -> float:
 
 @dataclass(frozen=True)
 class TargetSettings:
-    """Settings of assignment, sampling and encoding, under GluonCV's names.
+    """Settings of matching, sampling and encoding, under GluonCV's names.
 
     Parameters
     ----------
@@ -80,8 +81,10 @@ class TargetSettings:
         How many pixels a valid anchor may stick out of the image.
     low_quality_matches : {"gluoncv", "keep", "drop"}
         What becomes of the best anchors of a box that are below ``pos_iou_thresh``. "gluoncv":
-        positive from ``neg_iou_thresh`` on, negative below. "keep": positive wherever they share
-        some area with the box (Faster R-CNN, section 3.1.2; detectron2). "drop": as any other.
+        positive from ``neg_iou_thresh`` on, negative below; IoUs within float32 epsilon of the
+        largest tie with it. "keep": positive wherever they share some area with the box, and only
+        equal IoUs tie (Faster R-CNN, section 3.1.2; ``allow_low_quality_matches`` of detectron2
+        and torchvision). "drop": as any other anchor.
     ignore_iof_thresh : float
         An anchor is in an ignored region if at least this share of its area is.
 
@@ -100,7 +103,7 @@ class TargetSettings:
     low_quality_matches: str = "gluoncv"
     ignore_iof_thresh: float = 0.5
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         whole_number("num_sample", self.num_sample)
         for name in ("pos_iou_thresh", "neg_iou_thresh", "pos_ratio"):
             value = real_number(name, getattr(self, name))
@@ -133,7 +136,7 @@ class TargetSettings:
         return int(round(self.num_sample * self.pos_ratio))
 
 
-def check_image_settings(short, max_size, mean, std, flip_p: float) -> None:
+def check_image_settings(short: Any, max_size: Any, mean: Any, std: Any, flip_p: Any) -> None:
     """Check what a transform is told about the image.
 
     Raises
@@ -166,6 +169,6 @@ def check_image_settings(short, max_size, mean, std, flip_p: float) -> None:
         raise ValueError(f"flip_p must be in [0, 1], but got {flip_p}")
 
 
-def _is_side(value, allow_infinity: bool = False) -> bool:
+def _is_side(value: Any, allow_infinity: bool = False) -> bool:
     is_number = isinstance(value, (numbers.Real, np.number)) and not isinstance(value, bool)
     return is_number and value > 0 and (allow_infinity or value < float("inf"))

@@ -8,9 +8,21 @@ turn a number into a rank and back.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Protocol
+
 import numpy as np
 
-__all__ = ["IndexInside", "LatticeInside", "Remainder"]
+if TYPE_CHECKING:
+    from .lattice import AnchorLattice
+
+__all__ = ["IndexInside", "LatticeInside", "Ranked", "Remainder"]
+
+
+class Ranked(Protocol):
+    """A set of anchors that are counted, and found by rank."""
+
+    def __len__(self) -> int: ...
+    def select(self, rank: np.ndarray) -> np.ndarray: ...  # noqa: D102
 
 
 class LatticeInside:
@@ -26,7 +38,7 @@ class LatticeInside:
         its rows.
     """
 
-    def __init__(self, lattice, width: float, height: float, border: float = 0):
+    def __init__(self, lattice: AnchorLattice, width: float, height: float, border: float = 0):
         self._lattice = lattice
         near = np.float32(-border)
         self.left, self.right = _span(
@@ -53,10 +65,10 @@ class LatticeInside:
         self._before_row = np.concatenate([[0], np.cumsum(per_row[band])])
         self._start = start[band]  # of each row's band in the tables
         self._rank = count - 1 - np.repeat(before, length)  # in the row, of a valid anchor
-        self._place = (np.arange(len(valid)) - np.repeat(start, length))[valid]  # by rank
+        self._offset = (np.arange(len(valid)) - np.repeat(start, length))[valid]  # by rank
         self._before_band = before[band]
 
-    def _bands(self, level: int, rows: int, columns: int):
+    def _bands(self, level: int, rows: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
         """Return the edges of a level's bands, and which anchors of a row are valid in each."""
         lattice = self._lattice
         base = slice(lattice.level_base[level], lattice.level_base[level + 1])
@@ -76,18 +88,20 @@ class LatticeInside:
 
     def rank(self, index: np.ndarray) -> np.ndarray:
         """Return how many valid anchors come before each of these valid anchors."""
-        row, place = self._lattice.row_and_place(index)
-        return self._before_row[row] + self._rank[self._start[row] + place]
+        row, offset = self._lattice.row_and_offset(index)
+        return self._before_row[row] + self._rank[self._start[row] + offset]
 
     def select(self, rank: np.ndarray) -> np.ndarray:
         """Return the numbers of the valid anchors of these ranks: the inverse of `rank`."""
         rank = np.asarray(rank, np.int64)
         row = np.searchsorted(self._before_row, rank, side="right") - 1
-        place = self._place[self._before_band[row] + rank - self._before_row[row]]
-        return self._lattice.row_first[row] + place
+        offset = self._offset[self._before_band[row] + rank - self._before_row[row]]
+        return self._lattice.row_first[row] + offset
 
 
-def _span(outside_near, inside_far, start):
+def _span(
+    outside_near: np.ndarray, inside_far: np.ndarray, start: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return first and end of the run where the near side is in and the far side too.
 
     Corners ascend along the lattice, so counting the anchors outside gives the run.
@@ -133,7 +147,7 @@ class Remainder:
         Numbers of anchors of ``whole``, ascending, to leave out.
     """
 
-    def __init__(self, whole, removed: np.ndarray):
+    def __init__(self, whole: LatticeInside | IndexInside, removed: np.ndarray):
         self._whole = whole
         # A rank r of the remainder is rank r + k of the whole, where k removed anchors come
         # before it: those whose rank, less the removed ones before them, is at most r.

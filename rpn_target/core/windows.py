@@ -12,11 +12,15 @@ falls symmetrically, so of each base box it is the valid one nearest to the box'
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from .boxes import area, intersection_over_union
+
+if TYPE_CHECKING:
+    from .lattice import AnchorLattice
+    from .valid import LatticeInside
 
 __all__ = ["Windows", "anchors_in_windows", "iof_windows", "iou_windows", "nearest_overlap"]
 
@@ -36,7 +40,9 @@ class Windows(NamedTuple):
     columns: np.ndarray  # (P,) number of columns, above 0
 
 
-def iou_windows(lattice, boxes: np.ndarray, thresholds: np.ndarray, inside) -> Windows:
+def iou_windows(
+    lattice: AnchorLattice, boxes: np.ndarray, thresholds: np.ndarray, inside: LatticeInside
+) -> Windows:
     """Find where the valid anchors are whose IoU with a box may reach the box's threshold.
 
     Parameters
@@ -53,13 +59,17 @@ def iou_windows(lattice, boxes: np.ndarray, thresholds: np.ndarray, inside) -> W
     return _find_windows(lattice, boxes, share * areas, inside)
 
 
-def iof_windows(lattice, regions: np.ndarray, threshold: float, inside) -> Windows:
+def iof_windows(
+    lattice: AnchorLattice, regions: np.ndarray, threshold: float, inside: LatticeInside
+) -> Windows:
     """Find where the valid anchors are that may have this share of their area in a region."""
     needed = np.broadcast_to(threshold * area(lattice.base.T), (len(regions), len(lattice.base)))
     return _find_windows(lattice, regions, needed, inside)
 
 
-def _find_windows(lattice, boxes: np.ndarray, shared: np.ndarray, inside) -> Windows:
+def _find_windows(
+    lattice: AnchorLattice, boxes: np.ndarray, shared: np.ndarray, inside: LatticeInside
+) -> Windows:
     """Find where valid anchors may share a given area (M, K) with a box, by box and base box."""
     xmin, ymin, xmax, ymax = boxes.astype(np.float64).T[:, :, None]  # (M, 1) each
     base_xmin, base_ymin, base_xmax, base_ymax = lattice.base.T  # (K,) each
@@ -80,8 +90,17 @@ def _find_windows(lattice, boxes: np.ndarray, shared: np.ndarray, inside) -> Win
     return Windows(*(array[found] for array in (box, base, top, left, rows, columns)))
 
 
-def _interval(low, high, base_low, base_high, needed, stride, begin, end):
-    """Return first and number of the places in [begin, end) that overlap by what is needed.
+def _interval(
+    low: np.ndarray,
+    high: np.ndarray,
+    base_low: np.ndarray,
+    base_high: np.ndarray,
+    needed: np.ndarray,
+    stride: np.ndarray,
+    begin: np.ndarray,
+    end: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first column, or row, in [begin, end) that overlaps enough, and how many do.
 
     The base interval ``(base_low, base_high)``, shifted by a multiple of the stride, must share
     at least ``needed`` with ``(low, high)``.
@@ -94,7 +113,9 @@ def _interval(low, high, base_low, base_high, needed, stride, begin, end):
     return first, last - first + 1
 
 
-def anchors_in_windows(lattice, windows: Windows):
+def anchors_in_windows(
+    lattice: AnchorLattice, windows: Windows
+) -> tuple[np.ndarray, np.ndarray, tuple[np.ndarray, ...]]:
     """List the anchors in all windows.
 
     Returns
@@ -105,8 +126,8 @@ def anchors_in_windows(lattice, windows: Windows):
     """
     counts = windows.rows * windows.columns
     window = np.repeat(np.arange(len(counts)), counts)
-    place = np.arange(len(window)) - np.repeat(np.cumsum(counts) - counts, counts)
-    row, column = np.divmod(place, windows.columns[window])
+    cell = np.arange(len(window)) - np.repeat(np.cumsum(counts) - counts, counts)
+    row, column = np.divmod(cell, windows.columns[window])
     row += windows.row[window]
     column += windows.column[window]
     base = windows.base[window]
@@ -114,7 +135,7 @@ def anchors_in_windows(lattice, windows: Windows):
     return lattice.number(base, row, column), windows.box[window], corners
 
 
-def nearest_overlap(lattice, boxes: np.ndarray, inside) -> np.ndarray:
+def nearest_overlap(lattice: AnchorLattice, boxes: np.ndarray, inside: LatticeInside) -> np.ndarray:
     """Return the largest IoU (M,) of each box with the valid anchors nearest to its center.
 
     Up to rounding this is its largest IoU over all valid anchors; 0 where it meets none.

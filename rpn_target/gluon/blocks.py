@@ -9,13 +9,13 @@ from typing import Any, Sequence
 import numpy as np
 from mxnet import gluon, nd
 
-from ..core.anchor_array import AnchorArray
+from ..core.anchor_array import AnchorArray, read_anchors
 from ..core.boxes import check_boxes, intersection_over_union
 from ..core.coder import RPNTargets, fill
 from ..core.draws import as_draws
 from ..core.generator import generate_targets
 from ..core.lattice import AnchorLattice
-from ..core.matcher import assign_dense, check_ious
+from ..core.matcher import check_ious, match_ious
 from ..core.sampler import IGNORE, NEGATIVE, POSITIVE, Sample, sample
 from ..core.settings import TargetSettings, shown
 from .attributes import is_assigned, is_users, on_access, seeded_globals, users_class
@@ -129,8 +129,8 @@ class RPNTargetSampler(gluon.Block):
         is_ndarray = isinstance(ious, nd.NDArray)
         matrix = check_ious(as_numpy(ious))
         settings = self._settings()
-        assignment, matches = assign_dense(matrix, settings)
-        kept = sample(assignment, settings, self._draws)
+        matching, matches = match_ious(matrix, settings)
+        kept = sample(matching, settings, self._draws)
         samples = np.full(len(matrix), IGNORE, np.float32)
         samples[kept.negatives] = NEGATIVE
         samples[kept.positives] = POSITIVE
@@ -292,7 +292,7 @@ class RPNTargetGenerator(gluon.Block):
         where = f" (image of {width} x {height})"
         boxes = check_boxes(as_numpy(bbox), "bbox", where)
         if not isinstance(anchor, (AnchorLattice, AnchorArray)):
-            anchor = AnchorArray(as_numpy(anchor), where)
+            anchor = read_anchors(as_numpy(anchor), where)
         if ignore is not None:
             ignore = check_boxes(as_numpy(ignore), "ignore", where, count="K")
         return self._generate(anchor, boxes, width, height, ignore, self._draws)

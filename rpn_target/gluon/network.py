@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import mxnet as mx
-import numpy as np
 from mxnet.base import MXNetError
 
 from ..core import lattice
@@ -147,20 +146,10 @@ def _read_level(parameter: Any) -> Level:
     except RuntimeError:  # not initialized
         anchors = parameter.value
     anchors = anchors.asnumpy()[0, 0]
-    height, width = anchors.shape[:2]
-    anchors = anchors.reshape(height, width, -1, 2, 2)  # (H, W, A, corner, axis)
-    x, y = anchors[:1, :, :, :, 0], anchors[:, :1, :, :, 1]
-    steps = np.concatenate([np.diff(x, axis=1).ravel(), np.diff(y, axis=0).ravel()])
-    stride = float(np.round(steps.mean())) if steps.size else 0.0
-    if (
-        stride <= 0
-        or np.abs(steps - stride).max() > 1e-3 * stride
-        or not (anchors[..., 0] == x).all()
-        or not (anchors[..., 1] == y).all()
-    ):
+    level = Level.read(anchors.reshape(*anchors.shape[:2], -1, 4))
+    if level is None or not level.stride.is_integer():
         raise ValueError(
             f"the anchors of {parameter.name} must be a lattice, the same boxes repeated every "
             f"stride pixels, but they are not"
         )
-    base = anchors[0, 0].reshape(-1, 4)
-    return Level(base, stride, x[0].transpose(1, 0, 2), y[:, 0].transpose(1, 0, 2))
+    return level

@@ -16,7 +16,7 @@ import numpy as np
 
 from ..core.boxes import intersection_over_union
 from ..core.lattice import AnchorLattice
-from ..core.matcher import assign
+from ..core.matcher import match_anchors
 from ..core.settings import TargetSettings
 from ..core.valid import LatticeInside
 from .source import ImageLabel
@@ -103,19 +103,19 @@ def cover(
         everywhere = lattice.inside(width, height, float("inf"))
         best_anywhere, _ = _best(lattice, boxes, everywhere, settings)
 
-    assignment = assign(lattice, boxes, width, height, settings)
-    shape = lattice.locate(assignment.positives)[0]
+    matching = match_anchors(lattice, boxes, width, height, settings)
+    shape = lattice.locate(matching.positives)[0]
     positive = np.bincount(shape, minlength=shapes)
     if len(boxes) and len(inside):
-        matched = boxes[assignment.matches].T
-        iou = intersection_over_union(lattice.corners(assignment.positives).T, matched)
+        matched = boxes[matching.matches].T
+        iou = intersection_over_union(lattice.corners(matching.positives).T, matched)
         above = np.bincount(shape[iou >= np.float32(settings.pos_iou_thresh)], minlength=shapes)
-        anchors = np.bincount(assignment.matches, minlength=len(boxes))
+        anchors = np.bincount(matching.matches, minlength=len(boxes))
     else:  # without a valid anchor GluonCV makes every anchor positive, and none has an object
         above = np.zeros(shapes, np.int64)
         anchors = np.zeros(len(boxes), np.int64)
-    negatives = len(assignment.negatives)
-    kept = min(len(assignment.positives), settings.max_positives)
+    negatives = len(matching.negatives)
+    kept = min(len(matching.positives), settings.max_positives)
     return ImageCoverage(
         best_iou, best_shape, best_anywhere, anchors, total, valid, positive, above, negatives,
         kept, min(negatives, settings.num_sample - kept),

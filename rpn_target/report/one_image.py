@@ -11,7 +11,7 @@ from gluoncv.data.transforms import image as image_transforms
 
 from ..core.draws import as_draws
 from ..core.lattice import AnchorLattice
-from ..core.matcher import Assignment, assign
+from ..core.matcher import Matching, match_anchors
 from ..core.sampler import Sample, sample
 from .coverage import STATUS_NAMES, ImageCoverage, cover, outside_image, status, why_no_anchor
 from .results import plural
@@ -62,8 +62,8 @@ def look_at(job: Job, index: int, seed: int) -> OneImage:
         image, min(width, height), max(width, height), interp=BILINEAR
     ).asnumpy()
     lattice = job.scheme.lattice(width, height)
-    assignment = assign(lattice, boxes, width, height, job.settings)
-    kept = sample(assignment, job.settings, as_draws(np.random.RandomState(seed)))
+    matching = match_anchors(lattice, boxes, width, height, job.settings)
+    kept = sample(matching, job.settings, as_draws(np.random.RandomState(seed)))
     coverage = cover(lattice, boxes, width, height, job.settings)
     notes = [f"no anchor: {why}" if why else "" for why in why_no_anchor(coverage, job.settings)]
     for row in np.flatnonzero(outside_image(label.boxes, label.width, label.height)):
@@ -79,12 +79,12 @@ def look_at(job: Job, index: int, seed: int) -> OneImage:
         negatives=lattice.corners(kept.negatives),
         notes=notes,
         kept_for=np.bincount(kept.matches, minlength=len(boxes))[: len(boxes)],
-        levels=_levels(lattice, assignment, kept, coverage),
+        levels=_levels(lattice, matching, kept, coverage),
     )
 
 
 def _levels(
-    lattice: AnchorLattice, assignment: Assignment, kept: Sample, coverage: ImageCoverage
+    lattice: AnchorLattice, matching: Matching, kept: Sample, coverage: ImageCoverage
 ) -> list[dict[str, Any]]:
     """Return what becomes of the anchors of each level."""
     count = len(lattice.depths)
@@ -93,11 +93,11 @@ def _levels(
         level = lattice.level[lattice.locate(anchors)[0]]
         return np.bincount(level, minlength=count)
 
-    negatives = assignment.negatives.select(np.arange(len(assignment.negatives)))
+    negatives = matching.negatives.select(np.arange(len(matching.negatives)))
     columns = {
         "anchors": np.bincount(lattice.level, coverage.total, count),
         "inside": np.bincount(lattice.level, coverage.valid, count),
-        "positive": per_level(assignment.positives),
+        "positive": per_level(matching.positives),
         "negative": per_level(negatives),
         "kept_positive": per_level(kept.positives),
         "kept_negative": per_level(kept.negatives),

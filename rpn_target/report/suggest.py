@@ -1,6 +1,6 @@
 """Suggesting scales and ratios: search on some images, measure on others.
 
-The best IoU of an object needs no assignment: along a lattice the overlap rises and falls
+The best IoU of an object needs no matcher: along a lattice the overlap rises and falls
 symmetrically, so of each anchor shape the best anchor is the valid one nearest to the object's
 center. That makes one set of anchors cheap to judge, for all objects at once. What is searched for
 is what matters in training: objects that reach ``pos_iou_thresh``, and few that are never learned,

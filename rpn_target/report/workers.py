@@ -1,4 +1,4 @@
-"""Running the assignment over a dataset, with worker processes and a progress bar.
+"""Running the matcher over a dataset, with worker processes and a progress bar.
 
 Images are summed up in portions, each in one process from end to end, and only the portions' sums
 travel: memory does not grow with the dataset. Portions do not depend on the number of processes

@@ -1,4 +1,4 @@
-"""Assignment and sampling: overlaps against brute force, the rule against plain loops."""
+"""Matching and sampling: overlaps against brute force, the rule against plain loops."""
 
 import helpers
 import naive
@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from rpn_target.core.anchor_array import AnchorArray
 from rpn_target.core.boxes import intersection_over_union
 from rpn_target.core.draws import GlobalDraws
-from rpn_target.core.matcher import assign
+from rpn_target.core.matcher import match_anchors
 from rpn_target.core.sampler import sample
 from rpn_target.core.settings import TargetSettings
 
@@ -83,13 +83,15 @@ class TestOverlaps:
         assert 0 < len(iou) < 3 * (iou >= np.float32(0.3)).sum()
 
 
-class TestAssign:
+class TestMatchAnchors:
     @pytest.mark.parametrize("pyramid", PYRAMIDS)
     def test_no_boxes(self, pyramid):
         array, forms = both_forms(pyramid, 120, 200)
         for anchors in forms:
             nothing = np.zeros((0, 4), np.float32)
-            positives, matches, negatives = assign(anchors, nothing, 200, 120, TargetSettings())
+            positives, matches, negatives = match_anchors(
+                anchors, nothing, 200, 120, TargetSettings()
+            )
             assert len(positives) == len(matches) == 0
             numbers = negatives.select(np.arange(len(negatives)))
             np.testing.assert_array_equal(numbers, valid_numbers(array, 120, 200))
@@ -110,7 +112,9 @@ class TestAssign:
         expected = np.flatnonzero(codes == naive.POSITIVE)
         for anchors in forms:
             with helpers.strict():
-                positives, matches, negatives = assign(anchors, boxes, width, height, options)
+                positives, matches, negatives = match_anchors(
+                    anchors, boxes, width, height, options
+                )
             np.testing.assert_array_equal(positives, expected)
             np.testing.assert_array_equal(matches, best[expected])
             numbers = negatives.select(np.arange(len(negatives)))
@@ -125,7 +129,7 @@ class TestAssign:
         array, forms = both_forms(pyramid, height, width)
         boxes = make_boxes(kind, count, height, width, array, seed)
         options = TargetSettings(pos_iou_thresh=thresholds[1], neg_iou_thresh=thresholds[0])
-        one, other = (assign(anchors, boxes, width, height, options) for anchors in forms)
+        one, other = (match_anchors(anchors, boxes, width, height, options) for anchors in forms)
         np.testing.assert_array_equal(one.positives, other.positives)
         np.testing.assert_array_equal(one.matches, other.matches)
         np.testing.assert_array_equal(
@@ -138,7 +142,9 @@ class TestSampling:
         _, (lattice, _) = both_forms("c4", 16, 16)
         state = helpers.random_states()
         options = TargetSettings()
-        kept = sample(assign(lattice, np.zeros((0, 4)), 16, 16, options), options, GlobalDraws())
+        kept = sample(
+            match_anchors(lattice, np.zeros((0, 4)), 16, 16, options), options, GlobalDraws()
+        )
         assert [len(part) for part in kept] == [0, 0, 0]
         assert state == helpers.random_states()
 
@@ -146,7 +152,7 @@ class TestSampling:
         """Whatever is drawn, an anchor keeps the box it had before."""
         array, (lattice, _) = both_forms("fpn", 200, 260)
         boxes = make_boxes("uniform", 20, 200, 260, array)
-        everything = assign(lattice, boxes, 260, 200, TargetSettings(pos_iou_thresh=0.5))
+        everything = match_anchors(lattice, boxes, 260, 200, TargetSettings(pos_iou_thresh=0.5))
         match_of = dict(zip(everything.positives, everything.matches))
         assert len(match_of) > 10
         for seed in range(5):

@@ -43,6 +43,7 @@ from rpn_target import (
     RPNTargetSampler,
     seeded_loader,
 )
+from rpn_target.core.anchor_array import AnchorArray
 from rpn_target.core.draws import as_draws
 from rpn_target.core.lattice import AnchorLattice, Level, base_boxes
 from rpn_target.core.settings import LOW_QUALITY_MATCHES, TargetSettings
@@ -308,7 +309,8 @@ def test_array(array, boxes, ignore, width, height, pair, sampling, targets, kin
         shifts = np.arange(13)[:, None, None] * np.array([3, 1, 3, 1], np.float32)
         array = (array + shifts).reshape(-1, 4)
     judge(
-        boxes, [array], array, width, height, ignore, pair, {**sampling, **targets}, kind, number
+        boxes, [array, AnchorArray(array)], array, width, height, ignore, pair,
+        {**sampling, **targets}, kind, number,
     )  # fmt: skip
 
 
@@ -351,7 +353,8 @@ def test_lattice(
     boxes, ignore = (made, drawn) if ignored else (np.concatenate([made, drawn]), drawn[:0])
     options = {**sampling, **targets}
     judge(
-        boxes, [lattice, array], array, width, height, ignore, pair, options, kind, number
+        boxes, [lattice, array, AnchorArray(array)], array, width, height, ignore, pair,
+        options, kind, number,
     )  # fmt: skip
 
 

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rpn_target import RPNTargetGenerator
+from rpn_target.core.anchor_array import AnchorArray
 
 SETTINGS = (
     dict(),
@@ -56,7 +57,8 @@ def judge(pyramid, boxes, height, width, seed=0, shape=None, **options):
 
     lattice = pyramid.lattice(*(shape or (height, width)))
     untouched = boxes.copy()
-    for ground_truth, given_anchors in ((boxes, lattice), (boxes, array), (bbox, anchors)):
+    forms = (boxes, lattice), (boxes, array), (bbox, anchors), (boxes, AnchorArray(array))
+    for ground_truth, given_anchors in forms:
         targets = helpers.run_both(
             lambda: ours(ground_truth, given_anchors, width, height),  # noqa: B023
             expected,

@@ -21,6 +21,7 @@ from rpn_target import (
     RPNTargetSampler,
     RPNTargetWarning,
 )
+from rpn_target.core.anchor_array import AnchorArray
 from rpn_target.core.lattice import AnchorLattice
 from rpn_target.core.settings import LOW_QUALITY_MATCHES
 
@@ -44,7 +45,7 @@ def judge(pyramid, boxes, height, width, ignore=None, seed=0, **options):
         )
     state = helpers.random_states()
     block = RPNTargetGenerator(**options)
-    for form in (lattice, array, mx.nd.array(array)):
+    for form in (lattice, array, mx.nd.array(array), AnchorArray(array)):
         seed_all(seed)
         with helpers.strict():
             targets = block.forward(boxes, form, width, height, ignore)
