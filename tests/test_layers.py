@@ -33,9 +33,9 @@ def read_imports(source: str, name: str, is_package: bool) -> Iterator[str]:
     """Yield the absolute names that a module imports, also inside functions.
 
     `name` is relative to the package, as `module_name` returns it. ``from a import b`` yields
-    ``a.b``, which may be a module or a name in one.
+    ``a.b``, which may be a module or a name in one. Imports for type checkers alone do not count.
     """
-    for node in ast.walk(ast.parse(source)):
+    for node in ast.walk(WithoutTypeChecking().visit(ast.parse(source))):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
@@ -44,6 +44,14 @@ def read_imports(source: str, name: str, is_package: bool) -> Iterator[str]:
             base = parts[: len(parts) - up] if node.level else []
             base += node.module.split(".") if node.module else []
             yield from (".".join([*base, alias.name]) for alias in node.names)
+
+
+class WithoutTypeChecking(ast.NodeTransformer):
+    """Leaves out what stands under ``if TYPE_CHECKING``, which never runs."""
+
+    def visit_If(self, node: ast.If) -> ast.AST | list[ast.stmt]:
+        is_name = isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        return node.orelse if is_name else self.generic_visit(node)
 
 
 class Imports:
