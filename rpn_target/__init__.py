@@ -14,6 +14,8 @@ In shapes, N is the number of anchors, A that per cell of a feature map, M the n
 an image, b the number of images in a batch; boxes are corners (xmin, ymin, xmax, ymax) in pixels.
 """
 
+from typing import TYPE_CHECKING, Any
+
 from .compat import require_distutils, restore_numpy_aliases
 
 restore_numpy_aliases()  # before MXNet is imported
@@ -28,9 +30,11 @@ from .gluon.set_anchors import set_anchors  # noqa: E402
 from .gluon.transforms import FasterRCNNTrainTransform, MaskRCNNTrainTransform  # noqa: E402
 from .loader.seeded_loader import seeded_loader  # noqa: E402
 from .plot import plot_targets  # noqa: E402
-from .report.inspection import inspect_dataset, suggest_anchors  # noqa: E402
 from .swap.install import install, uninstall  # noqa: E402
 from .version import __version__ as __version__  # noqa: E402
+
+if TYPE_CHECKING:
+    from .report.inspection import inspect_dataset, suggest_anchors
 
 __all__ = [
     "AnchorLattice",
@@ -51,3 +55,12 @@ __all__ = [
     "suggest_anchors",
     "uninstall",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import the report on first use: training does not need it."""
+    if name in ("inspect_dataset", "suggest_anchors"):
+        from .report import inspection
+
+        return getattr(inspection, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
