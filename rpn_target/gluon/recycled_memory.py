@@ -435,7 +435,7 @@ def take(specs: Sequence[Spec]) -> Memory:
         stop += -(-size // ALIGNMENT) * ALIGNMENT
     if _HAS_SLOTS and all(place.dtype in DTYPES for place in places):
         with _lock:
-            collect()
+            _collect()
             slot = _pool.take(stop)
             if slot is not None:
                 return _SlotMemory(slot, places)
@@ -492,7 +492,7 @@ def _receive(process, start, fd, token, size, serial, structure, places) -> tupl
     """Return a batch that came as the name of a slot."""
     _watch(sys._getframe(1).f_locals.get("self"))
     with _lock:
-        collect()
+        _collect()
         mapping = _mappings.get(token)
         if mapping is None:
             _forget_the_dead()
@@ -531,16 +531,22 @@ def _open(process: int, start: int, fd: int, token: int, size: int) -> _Mapping:
 
 
 def collect() -> None:
-    """Mark slots free whose batches were dropped; unmap those that are used no more.
+    """Mark slots free whose batches were dropped, and unmap those that are used no more.
 
-    Called whenever a batch is made or read. A loader calls it when its workers have ended.
+    Making or reading a batch does it, too, but for the slots of processes that have ended: a
+    loader calls this function after its workers' end.
     """
     with _lock:
-        _read_off()
-        _loans[:] = [loan for loan in _loans if not loan.end_if_returned()]
-        for token, mapping in list(_mappings.items()):
-            if mapping.words.left and mapping.words.state == State.FREE:
-                del _mappings[token]
+        _collect()
+        _forget_the_dead()
+
+
+def _collect() -> None:
+    _read_off()
+    _loans[:] = [loan for loan in _loans if not loan.end_if_returned()]
+    for token, mapping in list(_mappings.items()):
+        if mapping.words.left and mapping.words.state == State.FREE:
+            del _mappings[token]
 
 
 def _forget_the_dead() -> None:
@@ -569,7 +575,7 @@ def _watch(iterator) -> None:
     pool = getattr(iterator, "_worker_pool", None)
     if pool is not None and pool not in _watched:
         _watched.add(pool)
-        weakref.finalize(pool, _forget_the_dead).atexit = False
+        weakref.finalize(pool, collect).atexit = False
 
 
 def _read_off() -> None:

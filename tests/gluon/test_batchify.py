@@ -311,6 +311,29 @@ class TestGluonCV:
         np.testing.assert_array_equal(kept, expected)
         np.testing.assert_array_equal(np.signbit(kept), np.signbit(expected))
 
+    @NETS
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+    @pytest.mark.parametrize("values", [(-0.0,), (np.nan, -np.nan), (1, -0.0, np.inf, np.nan)])
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_entries_of_anchors_that_are_not_sampled(self, samples, pairs, name, dtype, values,
+                                                     times):  # fmt: skip
+        """A transform makes none, but somebody may: no bit of them is lost, sampled or not."""
+        rng = np.random.RandomState(len(values))
+        data = []
+        for image, label, cls, *pair in samples("Faster", name, 3):
+            pair = [[level.astype(dtype) for level in levels] for levels in pair]
+            for level in pair[0][:1] + pair[1][-1:]:
+                places = rng.randint(0, level.size, 40)
+                level.reshape(-1)[places] = rng.choice(np.array(values, dtype), 40)
+            data.append((image, label, cls, *pair))
+        ours, theirs = pairs("Faster", name)
+        expected = theirs(data)
+        for _ in range(times):  # in used memory, too
+            actual = ours(data)
+            for one, other in zip(arrays_in(actual[3:]), arrays_in(expected[3:])):
+                bits = one.asnumpy().view(np.uint32), other.asnumpy().view(np.uint32)
+                np.testing.assert_array_equal(*bits)
+
     def test_published_networks(self, c4_resnet50, fpn_resnet50):
         """At full size, two images."""
         for net, multi_stage in ((c4_resnet50, False), (fpn_resnet50, True)):

@@ -2,7 +2,13 @@
 
 import gc
 import os
+import shutil
+import subprocess
+import sys
+import textwrap
 import tracemalloc
+from functools import lru_cache
+from pathlib import Path
 
 import mxnet as mx
 import numpy as np
@@ -78,7 +84,7 @@ def resident_megabytes():
 def test_loader_does_not_grow_the_main_process(fpn_net, num_workers):
     transform = rpn_target.FasterRCNNTrainTransform(200, 300, fpn_net, multi_stage=True)
     image = mx.nd.array(np.random.RandomState(0).randint(0, 256, (120, 160, 3)), dtype=np.uint8)
-    label = np.array([[10, 10, 60, 80, 0, 0]], np.float32)
+    label = np.array([[60, 50, 150, 110, 0, 0]], np.float32)
     dataset = SimpleDataset([(image, label)] * 700).transform(transform)
     batchify = rpn_target.FasterRCNNTrainBatchify(fpn_net)
     loader = DataLoader(dataset, 2, batchify_fn=batchify, num_workers=num_workers)
@@ -88,6 +94,91 @@ def test_loader_does_not_grow_the_main_process(fpn_net, num_workers):
             before = resident_megabytes()
     assert index + 1 == 350
     assert resident_megabytes() - before < 5
+
+
+DEV_SHM = {"64 MB": "size=64m", "read-only": "size=64m,ro"}
+
+
+@lru_cache(maxsize=None)
+def no_namespaces():
+    """Return why this system does not let us have a /dev/shm of our own, or None."""
+    if not shutil.which("unshare"):
+        return "needs the program unshare"
+    command = ["unshare", "-m", "sh", "-c", "mount -t tmpfs -o size=1m tmpfs /dev/shm"]
+    done = subprocess.run(command, capture_output=True)
+    return f"needs to mount: {done.stderr.decode()}" if done.returncode else None
+
+
+def run_with_dev_shm(kind, source):
+    """Run a script with a /dev/shm of its own; return what it prints."""
+    if no_namespaces():
+        pytest.skip(no_namespaces())
+    mount = f'mount -t tmpfs -o {DEV_SHM[kind]} tmpfs /dev/shm && exec "$@"'
+    tests = Path(__file__).resolve().parent.parent
+    done = subprocess.run(
+        ["unshare", "-m", "sh", "-c", mount, "sh", sys.executable, "-W", "ignore", "-c",
+         textwrap.dedent(source)],
+        capture_output=True,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [tests, tests.parent]))},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    return done.stdout.decode()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", DEV_SHM)
+def test_loader_where_dev_shm_is_small(kind):
+    """Batches of 82 MB. MXNet's own worker pools need to write there, for their locks alone."""
+    printed = run_with_dev_shm(
+        kind,
+        """
+        import helpers
+        import numpy as np
+        from gluoncv.model_zoo import get_model
+        from mxnet.gluon.data import DataLoader, SimpleDataset
+        import rpn_target
+
+        net = get_model("faster_rcnn_fpn_resnet50_v1b_coco", pretrained_base=False)
+        transform = rpn_target.FasterRCNNTrainTransform(800, 1333, net, multi_stage=True)
+        batchify = rpn_target.FasterRCNNTrainBatchify(net)
+        samples = [helpers.make_sample(480, 720, seed=k) for k in range(12)]
+        dataset = SimpleDataset(samples).transform(transform)
+        for workers in (0, dict(thread_pool=True), dict()):
+            options = dict(num_workers=2, **workers) if workers != 0 else {}
+            try:
+                loader = DataLoader(dataset, 4, batchify_fn=batchify, **options)
+            except OSError as error:
+                print(error.strerror)
+                continue
+            for images, *_ in loader:
+                assert images.shape == (4, 3, 800, 1200)
+                assert 0 < abs(images[3]).sum().asscalar() < np.inf
+            print("fine")
+        """,
+    )
+    pools = "Read-only file system" if kind == "read-only" else "fine"
+    assert printed.splitlines() == ["fine", pools, pools]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", DEV_SHM)
+def test_too_little_space_in_dev_shm(kind):
+    """An error where the memory would be MXNet's, which alone ends in a bus error."""
+    printed = run_with_dev_shm(
+        kind,
+        """
+        import helpers
+        from rpn_target.gluon.ndarray import shared_empty
+
+        try:
+            kept = [shared_empty((1000, 1000)) for _ in range(20)]
+        except OSError as error:
+            print(error)
+        """,
+    )
+    assert printed.startswith("/dev/shm has no space for 4000000 bytes")
+    assert "--shm-size" in printed
 
 
 def test_view_keeps_the_memory_alive():
