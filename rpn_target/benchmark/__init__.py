@@ -1,5 +1,5 @@
 """GluonCV and this package side by side: the same seeded data, in one process, in turns.
 
-`cases` makes the data, `steps` says what is run on each side, `measure` runs it, `loaders` does
-the same for whole DataLoaders, and `table` shows the result.
+`cases` makes the data; `steps` measures single steps, `loaders` whole DataLoaders and the
+hand-over of batches, both with what is in `measure`; `table` shows the results.
 """

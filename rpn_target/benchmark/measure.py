@@ -1,4 +1,4 @@
-"""Running both sides in turns: times, equality, and the memory a step needs."""
+"""What all measurements share: whether results are equal, and how much memory is in use."""
 
 from __future__ import annotations
 
@@ -6,106 +6,77 @@ import ctypes
 import gc
 import multiprocessing
 import random
-import time
-from statistics import median
-from typing import Callable, NamedTuple
+import zlib
+from typing import Any, Callable, Iterator
 
 import mxnet as mx
 import numpy as np
 
-from .steps import VARIANTS, Step
+from ..gluon.ndarray import as_numpy
 
-__all__ = ["Measurement", "measure", "used_memory"]
-
-
-class Measurement(NamedTuple):
-    """What one step took. Times in milliseconds, memory in megabytes."""
-
-    step: str
-    case: str
-    boxes: int
-    theirs: float
-    ours: float
-    floor: float
-    seeded: float | None
-    their_peak: float | None
-    our_peak: float | None
-
-    @property
-    def ratio(self) -> float:
-        """How many times faster this package is."""
-        return self.theirs / self.ours
-
-    @property
-    def seeded_ratio(self) -> float | None:
-        """Likewise, drawing from a Generator."""
-        return None if self.seeded is None else self.theirs / self.seeded
+__all__ = [
+    "ResultsDiffer",
+    "arrays_of",
+    "check_equal",
+    "checksum",
+    "peak_memory",
+    "random_state",
+    "seed_all",
+    "used_memory",
+]
 
 
-def measure(step: Step, repeats: int, memory: bool = True) -> Measurement:
-    """Measure one step.
-
-    Every repeat runs both sides from the same random state and on the same data, in turns, with
-    the order swapped from one to the next.
-
-    Raises
-    ------
-    AssertionError
-        If the two sides differ in their results, or in the random state they leave.
-    """
-    sides = {"theirs": step.theirs, "ours": step.ours, "floor": step.floor}
-    if step.seeded:
-        sides["seeded"] = step.seeded
-    times: dict[str, list[float]] = {name: [] for name in sides}
-    for repeat in range(-1, repeats):  # the first round only warms up
-        variant = repeat % VARIANTS
-        outcomes = {}
-        for name in sorted(sides, reverse=bool(repeat % 2)):
-            _seed(repeat)
-            start = time.perf_counter()
-            result = sides[name](variant)
-            elapsed = time.perf_counter() - start
-            if repeat >= 0:
-                times[name].append(elapsed * 1000)
-            outcomes[name] = result, _random_state()
-            del result
-        _check_equal(outcomes["theirs"], outcomes["ours"], f"{step.name}, {step.case}")
-    peaks = (peak_memory(step.theirs), peak_memory(step.ours)) if memory else (None, None)
-    medians = {name: median(values) for name, values in times.items()}
-    return Measurement(
-        step.name,
-        step.case,
-        step.boxes,
-        medians["theirs"],
-        medians["ours"],
-        medians["floor"],
-        medians.get("seeded"),
-        *peaks,
-    )
+class ResultsDiffer(Exception):
+    """GluonCV and this package gave different results, or left different random states."""
 
 
-def _seed(seed: int) -> None:
+def seed_all(seed: int) -> None:
+    """Seed NumPy's global generator and Python's."""
     random.seed(seed)
     np.random.seed(seed + 1)
 
 
-def _random_state():
-    return random.getstate(), np.random.get_state()
+def random_state() -> tuple:
+    """Return the state of both."""
+    name, keys, *rest = np.random.get_state()
+    return random.getstate(), (name, keys.tolist(), *rest)
 
 
-def _check_equal(theirs, ours, name: str) -> None:
-    """Compare nested results, and the random states behind them."""
+def arrays_of(nested: Any) -> Iterator[Any]:
+    """Yield the arrays in nested lists and tuples, in order."""
+    if isinstance(nested, (list, tuple)):
+        for part in nested:
+            yield from arrays_of(part)
+    else:
+        yield nested
+
+
+def check_equal(theirs: Any, ours: Any, name: str) -> None:
+    """Compare nested arrays, in number, shape and every value.
+
+    Raises
+    ------
+    ResultsDiffer
+        If they are not equal.
+    """
     pairs = [(theirs, ours)]
     while pairs:
         a, b = pairs.pop()
         if isinstance(a, (list, tuple)):
             if len(a) != len(b):
-                raise AssertionError(f"{name}: GluonCV gives {len(a)} parts, we give {len(b)}")
+                raise ResultsDiffer(f"{name}: GluonCV gives {len(a)} parts, we give {len(b)}")
             pairs.extend(zip(a, b))
-        else:
-            a, b = (x.asnumpy() if isinstance(x, mx.nd.NDArray) else np.asarray(x) for x in (a, b))
-            if not np.array_equal(a, b):
-                raise AssertionError(f"{name}: GluonCV and rpn_target differ")
+        elif not np.array_equal(as_numpy(a), as_numpy(b)):
+            raise ResultsDiffer(f"{name}: GluonCV and rpn_target differ")
+
+
+def checksum(nested: Any) -> tuple:
+    """Return shape, dtype and a checksum of every array; 0 and -0 count as equal."""
+    arrays = (as_numpy(array) for array in arrays_of(nested))
+    return tuple(
+        (array.shape, str(array.dtype), zlib.crc32(np.ascontiguousarray(array + 0)))
+        for array in arrays
+    )
 
 
 def resident_memory(field: str = "VmRSS") -> float | None:
@@ -135,7 +106,7 @@ def used_memory() -> float | None:
 def peak_memory(function: Callable) -> float | None:
     """Return how far a call raises the resident memory at most, its outputs included, in MB.
 
-    Runs in a forked process of its own, since memory once freed need not be returned.
+    It runs in a forked process of its own, since memory once freed need not be returned.
     """
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
@@ -150,7 +121,7 @@ def peak_memory(function: Callable) -> float | None:
         child.join()
 
 
-def _report_peak(function: Callable, sender) -> None:
+def _report_peak(function: Callable, sender: Any) -> None:
     before = used_memory()
     try:
         with open("/proc/self/clear_refs", "w") as file:
@@ -161,5 +132,6 @@ def _report_peak(function: Callable, sender) -> None:
         sender.send(None)
         return
     result = function(0)
-    sender.send(max(0.0, resident_memory("VmHWM") - before))
+    peak = resident_memory("VmHWM")
+    sender.send(None if peak is None else max(0.0, peak - before))
     del result

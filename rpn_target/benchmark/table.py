@@ -1,106 +1,185 @@
-"""Showing measurements: a text table, JSON and a plot."""
+"""Showing measurements: tables in Markdown, JSON and a plot."""
 
 from __future__ import annotations
 
+import io
 import json
-from typing import Sequence
+from typing import Any, NamedTuple, Sequence
 
-from .limits import Limit
-from .loaders import LoaderMeasurement
-from .measure import Measurement
+from .loaders import HandOver, LoaderMeasurement
+from .steps import StepMeasurement
 
-__all__ = ["as_json", "as_text", "plot"]
+__all__ = ["Results"]
 
 
-def as_text(
-    steps: Sequence[Measurement],
-    loaders: Sequence[LoaderMeasurement],
-    limits: Sequence[Limit],
-) -> str:
-    """Return three tables in Markdown: steps, whole DataLoaders, and what limits these."""
-    rows = [
-        "| step | images | M | GluonCV, ms | ours, ms | ratio | seeded, ms | ratio "
-        "| floor, ms | ours / floor | GluonCV peak, MB | our peak, MB |",
-        "|---|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
-    ]
-    for m in steps:
-        rows.append(
-            f"| {m.step} | {m.case} | {m.boxes} | {m.theirs:.2f} | {m.ours:.2f} | {m.ratio:.1f} "
-            f"| {_figure(m.seeded, 2)} | {_figure(m.seeded_ratio)} | {m.floor:.2f} "
-            f"| {m.ours / m.floor:.1f} | {_figure(m.their_peak)} | {_figure(m.our_peak)} |"
+class Results(NamedTuple):
+    """All that was measured."""
+
+    steps: Sequence[StepMeasurement]
+    loaders: Sequence[LoaderMeasurement]
+    hand_overs: Sequence[HandOver]
+
+    def as_text(self) -> str:
+        """Return a summary, and the full tables."""
+        parts = [
+            ("Summary", self._summary()),
+            ("Loaders", self._loader_table()),
+            ("Handing over ready-made batches", self._hand_over_table()),
+            ("Steps", self._step_table()),
+        ]
+        return "\n\n".join(f"## {title}\n\n{table}" for title, table in parts)
+
+    def _summary(self) -> str:
+        """Return the loaders with 8 objects and two workers, and how much faster each step is."""
+        rows = []
+        for m in self.loaders:
+            if m.boxes == 8 and m.workers and m.source == "memory":
+                rows.append([
+                    f"{m.case}, {m.loader}", f"{m.theirs.in_place:.0f}", f"{m.ours.in_place:.0f}",
+                    f"{m.ratios[0]:.1f}", f"{m.theirs.in_place_cost:.1f}",
+                    f"{m.ours.in_place_cost:.1f}",
+                ])  # fmt: skip
+        return _table(
+            "loader, M = 8, 2 workers | GluonCV, images/s | ours | ratio "
+            "| GluonCV, main process, ms / image | ours",
+            rows,
         )
-    rows += [
-        "",
-        "| DataLoader, batch 2 | M | workers | GluonCV, images/s | ours, images/s | ratio "
-        "| GluonCV, main process, ms / image | ours | GluonCV growth, MB / 100 batches | ours |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|",
-    ]
-    for m in loaders:
-        rows.append(
-            f"| {m.case} | {m.boxes} | {m.workers} | {m.theirs:.1f} | {m.ours:.1f} "
-            f"| {m.ratio:.1f} | {m.their_cost:.1f} | {m.our_cost:.1f} "
-            f"| {_figure(m.their_growth)} | {_figure(m.our_growth)} |"
+
+    def _loader_table(self) -> str:
+        rows = []
+        for m in self.loaders:
+            rows.append([
+                m.case, m.source, m.loader, m.boxes, m.workers,
+                *(_slashed(getattr(m.theirs, name), getattr(m.ours, name))
+                  for name in ("in_place", "read")),
+                *(f"{ratio:.1f}" for ratio in m.ratios),
+                *(_slashed(getattr(m.theirs, name), getattr(m.ours, name))
+                  for name in ("in_place_cost", "read_cost", "growth")),
+            ])  # fmt: skip
+        return _table(
+            "loader, batch 2 | images from | ours by | M | workers "
+            "| in place, images/s: GluonCV / ours | read once | ratio in place | ratio read once "
+            "| main process, ms / image: in place | read once | growth, MB / 100 batches",
+            rows,
+            texts=3,
         )
-    rows += [
-        "",
-        "| an image and its targets | MB | to fresh shared memory, ms | once more, ms |",
-        "|---|--:|--:|--:|",
-    ]
-    for m in limits:
-        rows.append(f"| {m.case} | {m.size:.1f} | {m.fresh:.1f} | {m.again:.1f} |")
-    return "\n".join(rows)
+
+    def _hand_over_table(self) -> str:
+        rows = []
+        for m in self.hand_overs:
+            for name, one in (("MXNet's", m.theirs), ("recycled", m.ours)):
+                rows.append([
+                    m.case, name, f"{m.size:.1f}", f"{one.in_place:.0f}", f"{one.read:.0f}",
+                    f"{one.in_place_cost:.2f}", f"{one.read_cost:.2f}",
+                    f"{1000 / max(one.in_place_cost, 1e-3):.0f}", _number(one.growth),
+                ])  # fmt: skip
+        return _table(
+            "an image and its targets | memory | MB | in place, images/s | read once "
+            "| main process, ms / image: in place | read once | images/s it could take in place "
+            "| growth, MB / 100 batches",
+            rows,
+            texts=2,
+        )
+
+    def _step_table(self) -> str:
+        rows = []
+        for m in self.steps:
+            rows.append([
+                m.step, m.case, m.boxes, f"{m.theirs:.2f}", f"{m.ours:.2f}", f"{m.ratio:.1f}",
+                _number(m.seeded, 2), _number(m.seeded_ratio), f"{m.input_pass:.2f}",
+                f"{m.output_fill:.2f}", f"{m.distance:.1f}", _number(m.their_peak),
+                _number(m.our_peak),
+            ])  # fmt: skip
+        return _table(
+            "step | images | M | GluonCV, ms | ours, ms | ratio | seeded, ms | ratio "
+            "| one pass over the input, ms | one fill of the output, ms | ours / both "
+            "| GluonCV peak, MB | our peak, MB",
+            rows,
+            texts=2,
+        )
+
+    def as_json(self) -> str:
+        """Return all measurements as JSON, with their ratios."""
+        return json.dumps(
+            {
+                "steps": [{**m._asdict(), "ratio": m.ratio} for m in self.steps],
+                "loaders": [
+                    {**_nested(m), "ratio_in_place": m.ratios[0], "ratio_read": m.ratios[1]}
+                    for m in self.loaders
+                ],
+                "hand_over": [_nested(m) for m in self.hand_overs],
+            },
+            indent=1,
+        )
+
+    def as_picture(self, kind: str) -> bytes:
+        """Draw GluonCV's and our times per step, on a logarithmic axis.
+
+        Parameters
+        ----------
+        kind : str
+            Format of the picture: png, pdf or svg.
+        """
+        import matplotlib
+
+        matplotlib.use("Agg")
+        from matplotlib import pyplot
+
+        steps = self.steps
+        cases = list(dict.fromkeys(m.case for m in steps))
+        height = 0.32 * len(steps) / len(cases) + 1.5
+        figure, axes = pyplot.subplots(
+            1, len(cases), figsize=(7 * len(cases), height), squeeze=False
+        )
+        for axis, case in zip(axes[0], cases):
+            _draw(axis, case, [m for m in steps if m.case == case][::-1])
+        figure.tight_layout()
+        picture = io.BytesIO()
+        figure.savefig(picture, format=kind, dpi=120)
+        pyplot.close(figure)
+        return picture.getvalue()
 
 
-def _figure(value: float | None, digits: int = 1) -> str:
+def _draw(axis: Any, case: str, steps: Sequence[StepMeasurement]) -> None:
+    rows = range(len(steps))
+    limits = [m.input_pass + m.output_fill for m in steps]
+    axis.hlines(rows, [m.ours for m in steps], [m.theirs for m in steps], color="0.8")
+    axis.plot([m.theirs for m in steps], rows, "o", color="#c44e52", label="GluonCV")
+    axis.plot([m.ours for m in steps], rows, "o", color="#4c72b0", label="rpn_target")
+    axis.plot(limits, rows, "|", color="0.5", label="one pass over input and output")
+    axis.set_yticks(list(rows))
+    axis.set_yticklabels([f"{m.step}, M = {m.boxes}" for m in steps])
+    for row, m in zip(rows, steps):
+        axis.annotate(
+            f"{m.ratio:.1f} x", (m.theirs, row), (6, 0), textcoords="offset points", va="center",
+            fontsize=8,
+        )  # fmt: skip
+    axis.set_xscale("log")
+    axis.set_xlim(right=2.5 * max(m.theirs for m in steps))
+    axis.set_xlabel("milliseconds")
+    axis.set_title(case)
+    axis.legend(loc="lower right")
+    for side in ("top", "right"):
+        axis.spines[side].set_visible(False)
+
+
+def _table(head: str, rows: list[list], texts: int = 1) -> str:
+    """Return a table in Markdown, whose first columns are texts and others numbers."""
+    columns = head.count("| ") + 1
+    line = "|".join(["---"] * texts + ["--:"] * (columns - texts))
+    lines = [f"| {head} |", f"|{line}|"]
+    return "\n".join(lines + [f"| {' | '.join(map(str, row))} |" for row in rows])
+
+
+def _number(value: float | None, digits: int = 1) -> str:
     return "-" if value is None else f"{round(value, digits) + 0.0:.{digits}f}"  # no -0.0
 
 
-def as_json(
-    steps: Sequence[Measurement],
-    loaders: Sequence[LoaderMeasurement],
-    limits: Sequence[Limit],
-) -> str:
-    """Return all measurements as JSON, with their ratios."""
-    return json.dumps(
-        {
-            "steps": [{**m._asdict(), "ratio": m.ratio} for m in steps],
-            "loaders": [{**m._asdict(), "ratio": m.ratio} for m in loaders],
-            "limits": [m._asdict() for m in limits],
-        },
-        indent=1,
-    )
+def _slashed(theirs: float | None, ours: float | None) -> str:
+    return f"{_number(theirs)} / {_number(ours)}"
 
 
-def plot(steps: Sequence[Measurement], path: str) -> None:
-    """Draw GluonCV's and our times per step, on a logarithmic axis, into a file."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    cases = list(dict.fromkeys(m.case for m in steps))
-    figure, axes = pyplot.subplots(
-        1, len(cases), figsize=(7 * len(cases), 0.32 * len(steps) / len(cases) + 1.5), squeeze=False
-    )
-    for axis, case in zip(axes[0], cases):
-        chosen = [m for m in steps if m.case == case][::-1]
-        places = range(len(chosen))
-        axis.hlines(places, [m.ours for m in chosen], [m.theirs for m in chosen], color="0.8")
-        axis.plot([m.theirs for m in chosen], places, "o", color="#c44e52", label="GluonCV")
-        axis.plot([m.ours for m in chosen], places, "o", color="#4c72b0", label="rpn_target")
-        axis.plot([m.floor for m in chosen], places, "|", color="0.5", label="floor")
-        axis.set_yticks(list(places), [f"{m.step}, M = {m.boxes}" for m in chosen])
-        for place, m in zip(places, chosen):
-            axis.annotate(
-                f"{m.ratio:.1f} x", (m.theirs, place), (6, 0), textcoords="offset points",
-                va="center", fontsize=8,
-            )  # fmt: skip
-        axis.set_xscale("log")
-        axis.set_xlim(right=2.5 * max(m.theirs for m in chosen))
-        axis.set_xlabel("milliseconds")
-        axis.set_title(case)
-        axis.legend(loc="lower right")
-        axis.spines[["top", "right"]].set_visible(False)
-    figure.tight_layout()
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
+def _nested(measurement: Any) -> dict:
+    """Return a measurement of readings as dictionaries."""
+    fields = measurement._asdict()
+    return {**fields, **{name: fields[name]._asdict() for name in ("theirs", "ours")}}

@@ -4,23 +4,36 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
+from typing import Any, Callable, Iterator
 
 from .main import CommandError
+from .output import PICTURE_FORMATS, check_output, write_output
 
 HELP = "measure this package against the installed GluonCV"
 DESCRIPTION = """\
-Run GluonCV and this package in turns, in one process, on the same seeded data, and print median
-times, their ratio, the time drawing from a seeded Generator takes (which is faster, and not
-compared), the time it takes just to fill the outputs (the floor), and the peak memory of each
-step, outputs included. For whole DataLoaders, print images per second, and what the main process
-spends on an image (without workers: all that an image costs) and how much it grows; for an image
-and its targets, how long it takes just to write them to shared memory. The results of both sides
-are compared as they are measured: if they differ in one bit, the command fails with status 1.
+Run GluonCV and this package in turns, in one process, on the same seeded data, and print four
+tables in Markdown:
+
+* a summary, for whole DataLoaders with 8 objects in an image and two worker processes;
+* all DataLoaders: images per second where a batch is used in place, and where it is read once into
+  memory that exists, as a copy to a GPU reads it; what the main process spends on an image
+  (without workers: all that an image costs) and how much it grows;
+* the hand-over of ready-made batches from workers that compute nothing, in MXNet's shared memory
+  and in this package's;
+* single steps: median times, their ratio, the time drawing from a seeded Generator takes (which is
+  faster, and not compared), the time of one pass over the input and of one fill of the output, and
+  the peak memory, outputs included.
+
+Results of both sides are compared as they are measured: if they differ in one bit, the command
+fails with status 1. It takes about ten minutes on two processors, with --quick two, and wants them
+for itself.
 
 example:
   rpn-target bench --quick --plot bench.png
 """
 BOXES = (1, 8, 30, 100)
+WORKERS = (0, 2)
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -32,54 +45,74 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print, and write what was asked for."""
+    check_output(arguments.json)
+    check_output(arguments.plot, PICTURE_FORMATS)
     try:
         from tqdm import tqdm
     except ImportError as error:
         raise CommandError("bench needs tqdm: pip install 'rpn-target[examples]'") from error
+    if arguments.plot:
+        try:
+            import matplotlib  # noqa: F401  now, not after the work
+        except ImportError as error:
+            raise CommandError("--plot needs matplotlib: pip install matplotlib") from error
 
-    from ..benchmark.cases import CASES, make_case
-    from ..benchmark.limits import measure_limit
-    from ..benchmark.loaders import measure_loader
-    from ..benchmark.measure import measure
-    from ..benchmark.steps import make_steps
-    from ..benchmark.table import as_json, as_text, plot
+    from ..benchmark.measure import ResultsDiffer
+    from ..benchmark.table import Results
 
-    boxes = (8,) if arguments.quick else BOXES
-    repeats = 4 if arguments.quick else 8
-    batches = 18 if arguments.quick else 28
-    steps, loaders, limits = [], [], []
-    progress = tqdm(total=len(CASES) * (len(boxes) * 7 + 1), unit="step", file=sys.stderr)
+    results = Results([], [], [])
+    into = dict(zip(("step", "loader", "hand-over"), results))
+    progress = tqdm(unit="measurement", file=sys.stderr)
     try:
-        for case in CASES:
-            case = make_case(case)
-            for count in boxes:
-                for step in make_steps(case, count):
-                    progress.set_description(f"{step.name}, {case.name}, M = {count}")
-                    steps.append(measure(step, repeats))
-                    progress.update()
-                for workers in (0, 2):
-                    progress.set_description(f"DataLoader, {case.name}, {workers} workers")
-                    loaders.append(measure_loader(case, count, workers, batches))
-                    progress.update()
-            progress.set_description(f"shared memory, {case.name}")
-            limits.append(measure_limit(case, repeats))
+        for kind, description, measure in _measurements(arguments.quick):
+            progress.set_description(description)
+            measured = measure()
+            into[kind].extend(measured if kind == "loader" else [measured])
             progress.update()
-    except AssertionError as error:
+    except ResultsDiffer as error:
         progress.close()
         print(f"rpn-target bench: {error}", file=sys.stderr)
         return 1
     progress.close()
-    print(as_text(steps, loaders, limits))
     if arguments.json:
-        _write(arguments.json, as_json(steps, loaders, limits))
+        write_output(arguments.json, results.as_json() + "\n")
     if arguments.plot:
-        plot(steps, arguments.plot)
+        kind = Path(arguments.plot).suffix.lower().lstrip(".")
+        write_output(arguments.plot, results.as_picture(kind))
+    print(results.as_text())
     return 0
 
 
-def _write(path: str, text: str) -> None:
-    try:
-        with open(path, "w") as file:
-            file.write(text + "\n")
-    except OSError as error:
-        raise CommandError(f"cannot write {path}: {error.strerror}") from error
+def _measurements(quick: bool) -> Iterator[tuple[str, str, Callable[[], Any]]]:
+    """Yield what is measured: its kind, what to call it, and the function that does it."""
+    from functools import partial
+
+    from ..benchmark.cases import CASES, MASK_CASE, make_case
+    from ..benchmark.loaders import measure_hand_over, measure_loaders
+    from ..benchmark.steps import make_steps, measure_step
+
+    repeats = 4 if quick else 8
+    for case in CASES:
+        case = make_case(case)
+        for count in (8,) if quick else BOXES:
+            for step in make_steps(case, count):
+                name = f"{step.name}, {case.name}, M = {count}"
+                yield "step", name, partial(measure_step, step, repeats)
+            for workers in WORKERS:
+                name = f"loaders, {case.name}, M = {count}, {workers} workers"
+                batches = (6, 12) if quick else (5 if count == 100 else 10, 40)
+                yield "loader", name, partial(measure_loaders, case, count, workers, batches)
+        for workers in WORKERS[1:] if quick else WORKERS:
+            name = f"loaders of JPEG files, {case.name}, {workers} workers"
+            batches = (6, 12) if quick else (10, 40)
+            yield "loader", name, partial(measure_loaders, case, 8, workers, batches, True)
+        yield (
+            "hand-over",
+            f"hand-over, {case.name}",
+            partial(measure_hand_over, case, 30 if quick else 100),
+        )
+    case = make_case(MASK_CASE)
+    for workers in WORKERS[1:] if quick else WORKERS:
+        name = f"loaders, {case.name}, {workers} workers"
+        batches = (6, 12) if quick else (10, 40)
+        yield "loader", name, partial(measure_loaders, case, 8, workers, batches)
