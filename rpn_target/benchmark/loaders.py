@@ -19,7 +19,7 @@ from ..gluon.ndarray import SHARED, empty, view
 from ..gluon.recycled_memory import take
 from ..loader.seeded_loader import seeded_loader
 from .cases import Case, Samples, Transformed, make_sample
-from .measure import ResultsDiffer, arrays_of, checksum, used_memory
+from .measure import ResultsDiffer, arrays_of, checksum, resident_memory, used_memory
 
 __all__ = ["HandOver", "LoaderMeasurement", "Reading", "measure_hand_over", "measure_loaders"]
 
@@ -29,6 +29,7 @@ SEED = 0
 COMPARED = 2  # batches whose bytes are compared
 SETTLED = 20  # batches that are not measured; slots of recycled memory are made meanwhile
 COPIED = 4  # likewise, of GluonCV's loader, which has none
+PRIVATE, SHARED_MEMORY = "RssAnon", "RssShmem"  # figures of Linux's /proc
 
 
 class Reading(NamedTuple):
@@ -43,7 +44,9 @@ class Reading(NamedTuple):
     read_cost: float
     """Likewise, read once."""
     growth: float | None
-    """MB that the main process grows per 100 batches."""
+    """MB that the main process grows per 100 batches, without what it shares with workers."""
+    shared: float | None
+    """MB that the main process shares with workers in the end: batches, and recycled memory."""
 
 
 class LoaderMeasurement(NamedTuple):
@@ -215,15 +218,15 @@ def _read(
         reader.read(next(batches))
     used_memory()  # meanwhile workers prepare all they may, for the first time
     in_place, in_place_cost = _time(batches, reader.use, timed, workers)
-    before = used_memory()
+    before = used_memory(PRIVATE)
     read, read_cost = _time(batches, reader.read, timed, workers)
-    after = used_memory()
+    after, shared = used_memory(PRIVATE), resident_memory(SHARED_MEMORY)
     for batch in batches:
         reader.use(batch)
     growth = None
     if before is not None and after is not None:
         growth = (after - before) / (_ready(workers) + timed) * 100
-    return Reading(in_place, read, in_place_cost, read_cost, growth), sums
+    return Reading(in_place, read, in_place_cost, read_cost, growth, shared), sums
 
 
 def _time(batches: Iterator, use: Any, timed: int, workers: int) -> tuple[float, float]:

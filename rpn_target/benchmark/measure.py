@@ -91,8 +91,8 @@ def resident_memory(field: str = "VmRSS") -> float | None:
     return None
 
 
-def used_memory() -> float | None:
-    """Return this process's resident memory in MB without what was freed, or None if unknown."""
+def used_memory(field: str = "VmRSS") -> float | None:
+    """Return a figure of this process's memory in MB without what was freed, if it is known."""
     mx.nd.waitall()
     gc.collect()
     mx.nd.waitall()  # MXNet frees in its own time
@@ -100,7 +100,7 @@ def used_memory() -> float | None:
         ctypes.CDLL(None).malloc_trim(0)
     except AttributeError:  # not glibc
         return None
-    return resident_memory()
+    return resident_memory(field)
 
 
 def peak_memory(function: Callable) -> float | None:

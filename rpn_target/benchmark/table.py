@@ -54,12 +54,13 @@ class Results(NamedTuple):
                   for name in ("in_place", "read")),
                 *(f"{ratio:.1f}" for ratio in m.ratios),
                 *(_slashed(getattr(m.theirs, name), getattr(m.ours, name))
-                  for name in ("in_place_cost", "read_cost", "growth")),
+                  for name in ("in_place_cost", "read_cost", "growth", "shared")),
             ])  # fmt: skip
         return _table(
             "loader, batch 2 | images from | ours by | M | workers "
             "| in place, images/s: GluonCV / ours | read once | ratio in place | ratio read once "
-            "| main process, ms / image: in place | read once | growth, MB / 100 batches",
+            "| main process, ms / image: in place | read once | growth, MB / 100 batches "
+            "| shared with workers, MB",
             rows,
             texts=3,
         )
@@ -72,11 +73,12 @@ class Results(NamedTuple):
                     m.case, name, f"{m.size:.1f}", f"{one.in_place:.0f}", f"{one.read:.0f}",
                     f"{one.in_place_cost:.2f}", f"{one.read_cost:.2f}",
                     f"{1000 / max(one.in_place_cost, 1e-3):.0f}", _number(one.growth),
+                    _number(one.shared),
                 ])  # fmt: skip
         return _table(
             "an image and its targets | memory | MB | in place, images/s | read once "
             "| main process, ms / image: in place | read once | images/s it could take in place "
-            "| growth, MB / 100 batches",
+            "| growth, MB / 100 batches | shared with workers, MB",
             rows,
             texts=2,
         )
