@@ -4,6 +4,7 @@ import contextlib
 import importlib.util
 import random
 import sys
+import tracemalloc
 import warnings
 from functools import lru_cache
 from typing import NamedTuple
@@ -85,6 +86,22 @@ def run_both(ours, theirs, seed=0):
     assert_same(actual, expected)
     assert state == random_states()
     return actual
+
+
+class _Peak:
+    bytes = 0
+
+
+@contextlib.contextmanager
+def peak_memory():
+    """Yield an object whose ``bytes`` says, afterwards, how much memory was taken at most."""
+    peak = _Peak()
+    tracemalloc.start()
+    try:
+        yield peak
+        peak.bytes = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 # --- anchors ------------------------------------------------------------------------------------

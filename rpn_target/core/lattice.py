@@ -284,13 +284,16 @@ class AnchorLattice:
         levels = self.split(covered)  # views
         windows = iof_windows(self, regions, threshold * (1 - MARGIN), inside)
         for region, base, row, column, rows, columns in zip(*(part.tolist() for part in windows)):
+            level = self.level[base]
+            window = levels[level][row : row + rows, column : column + columns]
+            window = window[..., base - self.level_base[level]]
+            if window.all():
+                continue
             x, y = self.x_start[base] + column, self.y_start[base] + row
             x, y = slice(x, x + columns), slice(y, y + rows)
             corners = self.xmin[x], self.ymin[y, None], self.xmax[x], self.ymax[y, None]
             share = intersection_over_area(corners, regions[region])
-            level = self.level[base]
-            window = levels[level][row : row + rows, column : column + columns]
-            window[..., base - self.level_base[level]] |= share >= np.float32(threshold)
+            window |= share >= np.float32(threshold)
         return np.flatnonzero(covered)
 
 

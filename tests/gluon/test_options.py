@@ -202,6 +202,41 @@ class TestLowQuality:
             np.testing.assert_array_equal(cls_target == 0, samples == -1)
 
 
+class TestTies:
+    """GluonCV takes near-ties of a box's best anchor; "keep" takes equal IoUs, as detectron2."""
+
+    @pytest.mark.parametrize("dtype", [np.float32, np.float64])
+    def test_by_hand(self, dtype):
+        best = dtype(0.2)
+        below = np.nextafter(best, dtype(0))
+        ious = np.array([[best, 0], [below, 0], [best, 0.4], [0, 0.4], [0, 0.39]], dtype)
+        ties = {"gluoncv": [-1, -1, 1, 1, 0], "keep": [1, -1, 1, 1, 0], "drop": [-1, -1, 0, 0, 0]}
+        for name, expected in ties.items():
+            sampler = RPNTargetSampler(256, 0.7, 0.3, 0.5, low_quality_matches=name)
+            np.testing.assert_array_equal(sampler(ious)[0], expected)
+
+    def test_anchors_inside_a_large_box(self):
+        """In theory all have the same IoU; float32 rounds it differently at each coordinate."""
+        corners = np.arange(0, 200, 10)[:, None] + np.float32([0.1, 0.3, 0.7])
+        corners = corners.ravel().astype(np.float32)
+        array = np.stack(np.broadcast_arrays(corners, corners[:, None]), axis=-1).reshape(-1, 2)
+        array = np.concatenate([array, array + np.float32(16.3)], axis=1)
+        boxes = np.array([[-10, -10, 600, 600]], np.float32)
+        iou = ious_of(array, boxes, 999, 999)[:, 0]
+        ties = (iou == iou.max()).sum()
+        assert 0 < ties < len(array)
+        assert (iou + np.float32(2.0**-23) > iou.max()).all()
+        for form in (array, AnchorArray(array)):
+            for name, expected in (("keep", ties), ("gluoncv", len(array))):
+                block = RPNTargetGenerator(
+                    **ALL, pos_iou_thresh=0.5, neg_iou_thresh=1e-5, low_quality_matches=name
+                )
+                found = block.forward(boxes, form, 999, 999).cls_target
+                assert (found == 1).sum() == expected
+                samples, _ = RPNTargetSampler(10**9, 0.5, 1e-5, 1, name)(iou[:, None])
+                np.testing.assert_array_equal(samples == 1, found == 1)
+
+
 class TestLowQualityEmpty:
     @pytest.mark.parametrize("name", LOW_QUALITY_MATCHES)
     def test_no_boxes(self, name):
