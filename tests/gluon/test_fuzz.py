@@ -48,7 +48,10 @@ from rpn_target.core.draws import as_draws
 from rpn_target.core.lattice import AnchorLattice, Level, base_boxes
 from rpn_target.core.settings import LOW_QUALITY_MATCHES, TargetSettings
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore::rpn_target.RPNTargetWarning"),  # odd input may warn
+]
 
 EXAMPLES = int(os.environ.get("RPN_TARGET_FUZZ_EXAMPLES", 5000))
 SEED = os.environ.get("RPN_TARGET_FUZZ_SEED")
@@ -361,7 +364,6 @@ def test_lattice(
 # --- the transforms -----------------------------------------------------------------------------
 
 # Nonsense looks like a mistake, mostly; what is said about it has tests of its own.
-pytestmark = pytest.mark.filterwarnings("ignore::rpn_target.RPNTargetWarning")
 NETS = ("c4_net", "fpn_net")
 BAD_ROW = st.sampled_from(
     [(9, 1, 2, 5), (1, NAN, 2, 5), (1, 1, INF, 5), (-3e20, -3e20, 3e20, 3e20)]
