@@ -51,7 +51,8 @@ LEAST_SIZE = 2**20  # bytes of a slot; they are taken from the system as they ar
 MOST_SLOTS = 32  # that a process keeps, where the limit of open files allows it
 FILES_PER_SLOT = 8  # of the files a process may open, one in eight is for slots
 REMEMBERED = 64  # batches; how many slots were in use at once among them says how many are kept
-DTYPES = ("float16", "float32", "float64", "uint8", "int32", "int64")  # MXNet and DLPack know both
+DTYPES = {"float16", "float32", "float64", "uint8", "int32", "int64"} & set(DLDataType.TYPE_MAP)
+"""Of arrays that MXNet takes from others; MXNet 1.6 takes no uint8."""
 
 
 class BatchLostError(RuntimeError):

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import abc
+import os
 import struct
 from typing import Any, Callable, NamedTuple, Sequence
 
 import mxnet as mx
 import numpy as np
+from mxnet.base import MXNetError
 from PIL import Image
 
 from . import visible
@@ -91,8 +93,8 @@ DECODED = ("BMP", "JPEG", "MPO", "PNG", "TIFF")
 """Formats that MXNet decodes, as Pillow calls them."""
 
 EXPECTED = (
-    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, OSError, RuntimeError,
-    SyntaxError, TypeError, ValueError, struct.error,
+    ArithmeticError, AssertionError, AttributeError, EOFError, LookupError, MXNetError, OSError,
+    RuntimeError, SyntaxError, TypeError, ValueError, struct.error,
 )  # fmt: skip
 """What others' code raises over a broken file. It checks little, so this is nearly anything."""
 
@@ -119,6 +121,9 @@ def header_size(file: Any) -> tuple[int, int]:
     BrokenItem
         If it is no image, or one that MXNet cannot decode.
     """
+    if isinstance(file, (str, os.PathLike)):  # some versions of Pillow name another path
+        with attempt(open, file, "rb") as opened:
+            return header_size(opened)
     limit = Image.MAX_IMAGE_PIXELS
     Image.MAX_IMAGE_PIXELS = None  # a limit of what is decoded, and nothing is
     try:
