@@ -7,7 +7,6 @@ import os
 import struct
 from typing import Any, Callable, NamedTuple, Sequence
 
-import mxnet as mx
 import numpy as np
 from mxnet.base import MXNetError
 from PIL import Image
@@ -149,8 +148,10 @@ def one_line(error: BaseException) -> str:
         return "the annotation lacks an element that GluonCV reads (size, name, bndbox)"
     if isinstance(error, OSError) and error.strerror:
         return f"{error.strerror}: {error.filename}"
-    if isinstance(error, mx.MXNetError) and lines:  # a stack trace comes first
-        return lines[-1].split("Error: ", 1)[-1]
+    if isinstance(error, MXNetError) and lines:  # the stack trace comes first, or last
+        return next((line for line in lines if "Check failed" in line), lines[-1]).split(
+            "Error: ", 1
+        )[-1]
     if isinstance(error, SyntaxError):
         return f"not well-formed XML: {message}"
     if isinstance(error, OSError) and message:
