@@ -18,6 +18,7 @@ __all__ = [
     "add_dataset_arguments",
     "add_scheme_arguments",
     "add_setting_arguments",
+    "add_sweep_argument",
     "check_dataset_arguments",
     "open_dataset",
     "open_scheme",
@@ -248,6 +249,15 @@ def add_scheme_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--max-size", type=_whole, metavar="PX",
         help=f"but the longer side to this at most (default: the network's, or {MAX_SIZE})",
+    )  # fmt: skip
+
+
+def add_sweep_argument(group: argparse._ArgumentGroup) -> None:
+    """Add ``--sweep-short``."""
+    group.add_argument(
+        "--sweep-short", type=_whole, nargs="+", metavar="PX",
+        help="also report the shares at each of these shorter sides, with --max-size changed in "
+        "proportion",
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from .arguments import (
     add_dataset_arguments,
     add_scheme_arguments,
     add_setting_arguments,
+    add_sweep_argument,
     open_dataset,
     open_scheme,
     settings_of,
@@ -57,6 +58,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="search for better scales and ratios, as many as there are, and measure them on "
         "images kept aside",
     )  # fmt: skip
+    add_sweep_argument(group)
     group.add_argument(
         "--limit", type=int, metavar="N", help="take N images, drawn at random (default: all)"
     )
@@ -81,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
 
 def _report(arguments: argparse.Namespace) -> int:
     from ..report.results import report_figures
-    from ..report.suggest import starting_recipe, suggest
+    from ..report.suggest import starting_recipe, suggest, sweep
     from ..report.text import report_text
     from ..report.workers import Job, default_workers, summarize
 
@@ -105,6 +107,8 @@ def _report(arguments: argparse.Namespace) -> int:
         name, reason = summary.broken_names[0]
         raise CommandError(f"no image of {job.source.title} can be used; {name}: {reason}")
     figures = report_figures(job, summary)
+    if arguments.sweep_short:
+        figures["sweep"] = sweep(job, indices, workers, arguments.sweep_short)
     if arguments.suggest:
         figures["suggestion"] = suggest(job, indices, workers, arguments.seed)
     if arguments.json:

@@ -15,7 +15,7 @@ from ..gluon.ndarray import as_numpy
 from . import ReportError
 from .anchor_scheme import AnchorScheme
 from .source import BrokenItem, ImageLabel, Source, attempt, header_size
-from .suggest import suggest
+from .suggest import suggest, sweep
 from .workers import Job, default_workers, summarize
 
 __all__ = ["DatasetSource", "Inspection", "inspect_dataset", "suggest_anchors"]
@@ -156,6 +156,7 @@ def inspect_dataset(
     limit: int | None = None,
     seed: int = 0,
     workers: int | None = None,
+    sweep_short: Sequence[int] = (),
     **settings: Any,
 ) -> Inspection:
     """Report what a network's anchors learn from a data set, before any training.
@@ -181,6 +182,8 @@ def inspect_dataset(
         Of that draw and of the search.
     workers : int, optional
         Processes; 0 for none besides this one. By default one per processor.
+    sweep_short : sequence of int
+        Shorter sides to report the shares at as well, the limit of the longer side in proportion.
     **settings
         Of the targets, such as ``pos_iou_thresh``: see `RPNTargetGenerator`.
 
@@ -200,6 +203,7 @@ def inspect_dataset(
     """
     from .results import report_figures
 
+    shorts = [whole_number("sweep_short", side, least=1) for side in sweep_short]
     job, workers = _job(dataset, net, short, max_size, limit, seed, workers, settings)
     indices = range(len(job.source))
     summary = summarize(job, indices, workers)
@@ -207,6 +211,8 @@ def inspect_dataset(
         name, reason = summary.broken_names[0]
         raise ReportError(f"no item of the dataset can be used; {name}: {reason}")
     figures = report_figures(job, summary)
+    if shorts:
+        figures["sweep"] = sweep(job, indices, workers, shorts)
     if suggest_better:
         figures["suggestion"] = suggest(job, indices, workers, seed)
     return Inspection(figures, job.source, summary.poor_images)

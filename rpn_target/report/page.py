@@ -28,6 +28,7 @@ from .results import (
     size_groups,
     suggestion_line,
     suggestion_rows,
+    sweep_rows,
     worst_classes,
 )
 from .source import BrokenItem, Source
@@ -62,6 +63,10 @@ def report_page(figures: Figures, source: Source, poor_images: Sequence[PoorImag
     ]  # fmt: skip
     if figures["objects"]["all"]["objects"]:
         parts += [_coverage(figures), _images(figures)]
+    if figures.get("sweep"):
+        caption = "Objects by the shorter side that images are resized to"
+        rows = _table(sweep_rows(figures, SIGNS), caption)
+        parts.append(f"<h2>At other image sizes</h2>\n{rows}")
     parts.append(_shapes(figures))
     if poor_images:
         parts.append(_gallery(source, poor_images))

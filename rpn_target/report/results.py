@@ -34,6 +34,7 @@ __all__ = [
     "size_groups",
     "suggestion_line",
     "suggestion_rows",
+    "sweep_rows",
     "worst_classes",
 ]
 
@@ -266,6 +267,19 @@ def coverage_rows(
             [name, f"{count:,}", *shares, f"{tally['mean_best_iou']:.3f}" if count else "-",
              f"{tally['crowded']:,}", f"{tally['border']:,}"]
         )  # fmt: skip
+    return rows
+
+
+def sweep_rows(figures: Figures, signs: Signs = PLAIN) -> list[list[str]]:
+    """Return a heading and one row per shorter side of `rpn_target.report.suggest.sweep`."""
+    positive = figures["settings"]["pos_iou_thresh"]
+    heading = ["shorter side", "longer at most", "objects", f"{signs.at_least}{positive:g}",
+               "forced", never_text(figures, signs)]  # fmt: skip
+    rows = [heading]
+    for one in figures["sweep"]:
+        tally = one["objects"]
+        shares = [percent(tally[key], tally["objects"]) for key in ("above", "forced", "never")]
+        rows.append([str(one["short"]), str(one["max_size"]), f"{tally['objects']:,}", *shares])
     return rows
 
 

@@ -27,7 +27,7 @@ from .coverage import SIZES, Tally, size_names
 from .source import BrokenItem
 from .workers import Job, network_boxes, summarize
 
-__all__ = ["best_ious", "search", "starting_recipe", "suggest"]
+__all__ = ["best_ious", "search", "starting_recipe", "suggest", "sweep"]
 
 IMAGES = 2000  # at most, on either side
 LARGER = 1.5  # times the sides of the images, as a remedy
@@ -121,13 +121,11 @@ def _remedy(what: str, how: str, before: Tally, after: Tally) -> dict:
 def _other_remedies(job: Job, held_out: Sequence[int], workers: int, before: Tally) -> list[dict]:
     """Return what other remedies than anchors win on the objects kept aside."""
     scheme, remedies = job.scheme, []
-    larger = scheme.with_sizes(
-        [round(LARGER * side) for side in scheme.short], round(LARGER * scheme.max_size)
-    )
-    short = " to ".join(map(str, larger.short))
-    how = f"short={short}, max_size={larger.max_size}"
-    summary = summarize(job._replace(scheme=larger), held_out, workers, "measuring size")
-    remedies.append(_remedy("larger images", how, before, summary.every))
+    larger = [round(LARGER * side) for side in scheme.short]
+    max_size = round(LARGER * scheme.max_size)
+    how = f"short={' to '.join(map(str, larger))}, max_size={max_size}"
+    tally = _at_size(job, held_out, workers, larger, max_size)
+    remedies.append(_remedy("larger images", how, before, tally))
     if job.settings.low_quality_matches != "keep":
         settings = dataclasses.replace(job.settings, low_quality_matches="keep")
         summary = summarize(job._replace(settings=settings), held_out, workers, "measuring rule")
@@ -146,6 +144,34 @@ def _other_remedies(job: Job, held_out: Sequence[int], workers: int, before: Tal
         how = f"one more level of stride {finer.strides[0]:g}, in the network's constructor"
         remedies.append(_remedy("a level with a smaller stride", how, before, summary.every))
     return remedies
+
+
+def sweep(
+    job: Job, indices: Sequence[int], workers: int, shorts: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Return what the anchors learn where images are resized to each of some shorter sides.
+
+    The limit of the longer side changes in proportion, or it would undo the larger sizes.
+
+    Returns
+    -------
+    list of dict
+        ``"short"``, ``"max_size"`` and the figures of all objects, ``"objects"``, of each size.
+    """
+    rows = []
+    for short in shorts:
+        max_size = round(job.scheme.max_size * short / max(job.scheme.short))
+        tally = _at_size(job, indices, workers, [short], max_size)
+        rows.append({"short": short, "max_size": max_size, "objects": tally.figures()})
+    return rows
+
+
+def _at_size(
+    job: Job, indices: Sequence[int], workers: int, short: Sequence[int], max_size: int
+) -> Tally:
+    """Return the tally of all objects of images resized so."""
+    scheme = job.scheme.with_sizes(list(short), max_size)
+    return summarize(job._replace(scheme=scheme), indices, workers, "measuring size").every
 
 
 def _objects(job: Job, indices: Sequence[int], seed: int) -> tuple[np.ndarray, np.ndarray]:

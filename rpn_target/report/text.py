@@ -26,6 +26,7 @@ from .results import (
     size_groups,
     suggestion_line,
     suggestion_rows,
+    sweep_rows,
     worst_classes,
 )
 
@@ -42,7 +43,7 @@ NO_BREAK = "\u00a0x\u00a0"
 def report_text(figures: Figures) -> str:
     """Return the report as lines of text."""
     parts = [
-        _advice(figures), _head(figures), _coverage(figures), _worst(figures),
+        _advice(figures), _head(figures), _coverage(figures), _sweep(figures), _worst(figures),
         _distribution(figures), _images(figures), _shapes(figures), _skipped(figures),
         _suggestion(figures),
     ]  # fmt: skip
@@ -115,6 +116,12 @@ def _coverage(figures: Figures) -> str:
         f"  border: below {positive:g}, but an anchor that crosses the image border would reach it",
     ]
     return "\n".join(lines)
+
+
+def _sweep(figures: Figures) -> str:
+    if not figures.get("sweep"):
+        return ""
+    return f"Objects by the size of the images\n{table(sweep_rows(figures))}"
 
 
 def _worst(figures: Figures) -> str:

@@ -288,3 +288,31 @@ def test_a_network_with_other_anchors_on_the_command_line(tmp_path, capsys):
     capsys.readouterr()
     assert report_helpers.run("inspect", *photos, "--strides", "8") == 2
     assert "has strides 16" in capsys.readouterr().err
+
+
+def test_sweep_of_sizes_is_a_report_at_each(c4_net, tmp_path):
+    report = rpn_target.inspect_dataset(
+        Bars(), c4_net, suggest_better=False, workers=0, sweep_short=(100, 200)
+    )
+    sweep = report.figures["sweep"]
+    assert [(one["short"], one["max_size"]) for one in sweep] == [(100, 200), (200, 400)]
+    for one in sweep:
+        alone = rpn_target.inspect_dataset(
+            Bars(), c4_net, short=one["short"], max_size=one["max_size"], suggest_better=False,
+            workers=0,
+        )  # fmt: skip
+        assert one["objects"] == alone.figures["objects"]["all"]
+    assert "Objects by the size of the images" in str(report)
+    assert "At other image sizes" in report.page()
+    with pytest.raises(ValueError, match="sweep_short must be"):
+        rpn_target.inspect_dataset(Bars(), c4_net, sweep_short=(0,))
+
+
+def test_sweep_on_the_command_line(tmp_path):
+    report_helpers.write_voc(tmp_path, report_helpers.make_samples(4))
+    figures = report_helpers.figures_of(
+        tmp_path, "--dataset", "voc", "--root", tmp_path, "--sweep-short", 100, 600,
+        "--short", 600, "--max-size", 1000,
+    )  # fmt: skip
+    assert [one["short"] for one in figures["sweep"]] == [100, 600]
+    assert figures["sweep"][1]["objects"] == figures["objects"]["all"]
