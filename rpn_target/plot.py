@@ -230,10 +230,13 @@ def _lattice(net: Any, count: int, shapes: Shapes | None, picture: np.ndarray) -
             f"{shapes}"
         )
     height, width = picture.shape[:2]
-    cells = [tuple(shape) for shape in feature_map_sizes(net).shapes(height, width)]
+    cells = list(feature_map_sizes(net).shapes(height, width))
     if shapes is not None:
         # GluonCV's anchors end where the network's do, however large the image.
-        known = [tuple(map(min, shape, level.known)) for shape, level in zip(cells, levels)]
+        known = [
+            (min(rows, level.known[0]), min(columns, level.known[1]))
+            for (rows, columns), level in zip(cells, levels)
+        ]
         of_targets = [(rows, columns) for rows, columns, _ in shapes]
         if of_targets not in (cells, known):
             raise ValueError(

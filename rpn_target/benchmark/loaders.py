@@ -174,7 +174,7 @@ def _write_to_recycled_memory(samples: list) -> tuple:
 class _Reader:
     """What a training script does with a batch, for a device whose memory is the computer's."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self._memory: dict[int, np.ndarray] = {}
 
     def use(self, batch: Any) -> list:

@@ -39,7 +39,7 @@ def seed_all(seed: int) -> None:
 def random_state() -> tuple:
     """Return the state of both."""
     name, keys, *rest = np.random.get_state()
-    return random.getstate(), (name, keys.tolist(), *rest)
+    return random.getstate(), (name, np.asarray(keys).tolist(), *rest)
 
 
 def arrays_of(nested: Any) -> Iterator[Any]:
@@ -74,7 +74,7 @@ def checksum(nested: Any) -> tuple:
     """Return shape, dtype and a checksum of every array; 0 and -0 count as equal."""
     arrays = (as_numpy(array) for array in arrays_of(nested))
     return tuple(
-        (array.shape, str(array.dtype), zlib.crc32(np.ascontiguousarray(array + 0)))
+        (array.shape, str(array.dtype), zlib.crc32(np.ascontiguousarray(array + 0).tobytes()))
         for array in arrays
     )
 

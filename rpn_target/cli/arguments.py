@@ -324,10 +324,14 @@ def _with_anchors(scheme: AnchorScheme, arguments: argparse.Namespace) -> Anchor
             f"--network {arguments.network} has no plain scales and ratios; give both --scales "
             "and --ratios"
         )
+    scales = list(old.scales) if old is not None else None
+    ratios: list[tuple[float, ...]] | None = None
+    if old is not None:
+        ratios = [(ratio,) for ratio in old.ratios]
     recipe = _recipe(
-        strides,
-        arguments.scales or list(old.scales),
-        arguments.ratios or [(ratio,) for ratio in old.ratios],
+        list(strides),
+        arguments.scales or scales,
+        arguments.ratios or ratios,
         arguments.base_size,
     )
     if not recipe.is_valid():

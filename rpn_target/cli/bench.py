@@ -60,8 +60,7 @@ def run(arguments: argparse.Namespace) -> int:
     from ..benchmark.measure import ResultsDiffer
     from ..benchmark.table import Results
 
-    results = Results([], [], [])
-    into = dict(zip(("step", "loader", "hand-over"), results))
+    into: dict[str, list] = {"step": [], "loader": [], "hand-over": []}
     progress = tqdm(unit="measurement", file=sys.stderr)
     try:
         for kind, description, measure in _measurements(arguments.quick):
@@ -74,6 +73,7 @@ def run(arguments: argparse.Namespace) -> int:
         print(f"rpn-target bench: {error}", file=sys.stderr)
         return 1
     progress.close()
+    results = Results(*into.values())
     if arguments.json:
         write_output(arguments.json, results.as_json() + "\n")
     if arguments.plot:

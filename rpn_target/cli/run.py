@@ -9,9 +9,10 @@ import io
 import multiprocessing.spawn
 import os
 import pkgutil
-import runpy
 import sys
 import types
+from runpy import _run_module_as_main  # type: ignore[attr-defined]  # what Python itself calls
+from typing import Any, Callable
 
 from ..swap.install import install, is_installed
 from .main import CommandError
@@ -34,7 +35,7 @@ USAGE = """rpn-target run [-h] [--] script.py [args ...]
        rpn-target run [-h] -m module [args ...]"""
 
 
-def configure(parser) -> None:
+def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments."""
     parser.usage = USAGE
     # Everything from the script on is the script's. To argparse nothing here is an option, or it
@@ -49,17 +50,18 @@ def configure(parser) -> None:
     parser.set_defaults(parser=parser)
 
 
-def run(arguments) -> int:
+def run(arguments: argparse.Namespace) -> int:
     """Swap, and run the script or module as the main program."""
     command_line = arguments.command_line
-    first = command_line[0] if command_line else None
+    first = command_line[0] if command_line else ""
     if first in ("-h", "--help"):
         arguments.parser.print_help()
         return 0
     if first == "-m":
         if len(command_line) == 1:
             raise CommandError("-m must be followed by the name of a module")
-        execute, what = _run_module, command_line[1:]
+        execute: Callable[..., None] = _run_module
+        what = command_line[1:]
     else:
         what = command_line[1:] if first == "--" else command_line
         if not what:
@@ -92,7 +94,7 @@ def _run_script(path: str, *arguments: str) -> None:
         path = os.path.join(os.getcwd(), path)
     if pkgutil.get_importer(path) is not None:  # a folder or archive with a __main__.py
         _set_first_path(path)
-        runpy._run_module_as_main("__main__", alter_argv=False)
+        _run_module_as_main("__main__", alter_argv=False)
         return
     _set_first_path(os.path.dirname(os.path.realpath(path)))
     names = vars(sys.modules["__main__"])
@@ -110,7 +112,7 @@ def _run_module(name: str, *arguments: str) -> None:
     """Do what ``python -m name arguments ...`` does."""
     sys.argv = ["-m", *arguments]
     _set_first_path(os.getcwd())
-    runpy._run_module_as_main(name)  # which is what Python itself calls
+    _run_module_as_main(name)
 
 
 class _Arrival:
@@ -119,7 +121,7 @@ class _Arrival:
     def __init__(self, with_swap: bool):
         self._with_swap = with_swap
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[Callable, tuple[bool]]:
         return _prepare_spawned, (self._with_swap,)
 
 
@@ -137,7 +139,7 @@ def _reach_spawned() -> None:
     """
     prepare = multiprocessing.spawn.get_preparation_data
 
-    def get_preparation_data(name):
+    def get_preparation_data(name: str) -> dict[str, Any]:
         return {**prepare(name), "rpn_target": _Arrival(is_installed())}
 
     multiprocessing.spawn.get_preparation_data = get_preparation_data
@@ -154,9 +156,11 @@ def _hide_frames(error: BaseException) -> None:
 
     To print it here and exit would not do: after KeyboardInterrupt Python ends by the signal.
     """
-    hook, trace = sys.excepthook, error.__traceback__.tb_next.tb_next
+    hook, trace = sys.excepthook, error.__traceback__
+    for _ in range(2):
+        trace = trace.tb_next if trace else None
 
-    def print_error(kind, value, whole_trace):
+    def print_error(kind: type[BaseException], value: BaseException, whole_trace: Any) -> None:
         if value is error:
             value.__traceback__ = whole_trace = trace
         hook(kind, value, whole_trace)

@@ -50,9 +50,9 @@ class FasterRCNNTrainBatchify:
     """
 
     NUM_ELEMENTS = 5
-    _elements = ("img", "label", "cls_targets", "box_targets", "box_masks")
+    _elements: tuple[str, ...] = ("img", "label", "cls_targets", "box_targets", "box_masks")
 
-    def __init__(self, net, num_shards=1):
+    def __init__(self, net: Any, num_shards: int = 1):
         self._num_shards = whole_number("num_shards", num_shards, least=1)
         self._feature_maps = feature_map_sizes(net)
 
@@ -68,7 +68,7 @@ class FasterRCNNTrainBatchify:
     def _label_pad(self) -> Any:
         return gluoncv_batchify.Pad(pad_val=LABEL_PADDING, num_shards=self._num_shards)
 
-    def __call__(self, data) -> Batch:
+    def __call__(self, data: Sequence[tuple]) -> Batch:
         """Batch samples.
 
         Parameters
@@ -102,8 +102,11 @@ class FasterRCNNTrainBatchify:
         labels = [_check_labels([sample[1] for sample in shard]) for shard in shards]
         widest = max(label.shape[1] for shard in labels for label in shard)
         labels = [_same_columns(shard, max(widest, LEAST_COLUMNS)) for shard in labels]
-        shards = [self._parts(list(zip(*shard)), label) for shard, label in zip(shards, labels)]
-        parts = [part for shard in shards for part in shard]
+        parts = [
+            part
+            for shard, shard_labels in zip(shards, labels)
+            for part in self._parts(list(zip(*shard)), shard_labels)
+        ]
         memory = take([spec for part in parts for spec in part.specs])
         outs = iter(memory.arrays)
         for part in parts:
@@ -120,7 +123,7 @@ class FasterRCNNTrainBatchify:
         targets = _Targets(columns[2:5], images.shape[2:], self._feature_maps)
         return [images, _Padded(labels, padding=LABEL_PADDING), targets]
 
-    def _shards(self, data):
+    def _shards(self, data: Sequence[tuple]) -> list[list[tuple]]:
         """Split the samples into one list per shard."""
         for index, sample in enumerate(data):
             if len(sample) != len(self._elements):
@@ -166,7 +169,7 @@ class MaskRCNNTrainBatchify(FasterRCNNTrainBatchify):
         return [images, labels, _Padded(columns[5], padding=0), targets]
 
 
-def _unwrap(shards: tuple):
+def _unwrap(shards: tuple) -> Any:
     """Return the only shard itself, as GluonCV does, or a list of several."""
     return shards[0] if len(shards) == 1 else list(shards)
 
@@ -214,7 +217,9 @@ def _same_columns(labels: list[np.ndarray], columns_without_objects: int) -> lis
 class _Targets:
     """The targets of a shard: lists of samples of (cls, box, mask), each a list of levels."""
 
-    def __init__(self, targets, image_size: tuple[int, int], feature_maps: FeatureMapSizes):
+    def __init__(
+        self, targets: Sequence, image_size: tuple[int, int], feature_maps: FeatureMapSizes
+    ):
         self._image_size = image_size
         self._shapes = feature_maps.shapes(*image_size)
         self._samples = []
@@ -226,9 +231,9 @@ class _Targets:
                 )
             self._samples.append([[as_numpy(part) for part in level] for level in zip(*sample)])
         self._depths = [cls_target.shape[2] for cls_target, _, _ in self._samples[0]]
-        for sample in self._samples:
-            for level, shape, depth in zip(sample, self._shapes, self._depths):
-                _check_level(*level, shape, depth)
+        for levels in self._samples:
+            for level, shape, depth in zip(levels, self._shapes, self._depths):
+                _check_level(level, shape, depth)
         self._slices = level_slices(self._shapes, self._depths)
         size = len(self._samples), self._slices[-1].stop
         self.specs = [(size, np.float32), *[((*size, 4), np.float32)] * 2]
@@ -261,7 +266,8 @@ class _Targets:
             )
 
 
-def _check_level(cls_target, box_target, box_mask, shape: tuple[int, int], depth: int) -> None:
+def _check_level(level: list[np.ndarray], shape: tuple[int, int], depth: int) -> None:
+    cls_target, box_target, box_mask = level
     size = cls_target.shape[:2]
     if cls_target.shape != (*size, depth) or any(
         array.shape != (*size, 4 * depth) for array in (box_target, box_mask)

@@ -86,7 +86,7 @@ class RPNTargetSampler(gluon.Block):
     def _settings(self) -> TargetSettings:
         """Return the settings, with what a subclass may have set its attributes to."""
         settings = self._made_with
-        changed = {
+        changed: dict[str, Any] = {
             name: value
             for name, value in (
                 ("num_sample", self._num_sample),
@@ -328,7 +328,7 @@ class RPNTargetGenerator(gluon.Block):
         For a sampler or an encoder that somebody has put in the place of ours.
         """
         corners = anchors.corners(np.arange(len(anchors)))  # (N, 4)
-        inside = anchors.inside(width, height, self._settings.allowed_border)
+        inside: Any = anchors.inside(width, height, self._settings.allowed_border)
         if len(boxes):
             ious = intersection_over_union(corners.T[:, :, None], boxes.T[:, None])  # (N, M)
         else:  # one box that nothing overlaps, as a sampler cannot look at none

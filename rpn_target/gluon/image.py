@@ -33,8 +33,8 @@ def normalize_into(
     flip : bool
         Mirror the image horizontally on the way.
     """
-    mean = np.broadcast_to(np.asarray(mean, np.float32), 3)
-    std = np.broadcast_to(np.asarray(std, np.float32), 3)
+    means = np.broadcast_to(np.asarray(mean, np.float32), 3)
+    stds = np.broadcast_to(np.asarray(std, np.float32), 3)
     if flip:
         image = image[:, ::-1]
     for start in range(0, len(image), ROWS_AT_ONCE):
@@ -45,5 +45,5 @@ def normalize_into(
             else:  # float32 holds every smaller type
                 np.copyto(plane, image[rows, :, channel], casting="same_kind")
                 plane /= np.float32(255)
-            plane -= mean[channel]
-            plane /= std[channel]
+            plane -= means[channel]
+            plane /= stds[channel]

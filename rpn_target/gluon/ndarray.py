@@ -1,10 +1,11 @@
-"""NDArrays in the computer's memory, read and written through numpy without a copy."""
+"""NDArrays on a CPU context, read and written through NumPy without a copy."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import sys
+from typing import Any
 
 import mxnet as mx
 import numpy as np
@@ -43,13 +44,17 @@ def view(array: mx.nd.NDArray) -> np.ndarray:
     return np.asarray(_Memory(array))
 
 
-def empty(shape: tuple[int, ...], dtype=np.float32, ctx: mx.Context | None = None):
+def empty(
+    shape: tuple[int, ...], dtype: Any = np.float32, ctx: mx.Context | None = None
+) -> tuple[mx.nd.NDArray, np.ndarray]:
     """Return a new NDArray, not initialized, and a `view` of it."""
     array = mx.nd.empty(shape, ctx=ctx or mx.cpu(), dtype=dtype)
     return array, view(array)
 
 
-def shared_empty(shape: tuple[int, ...], dtype=np.float32) -> tuple[mx.nd.NDArray, np.ndarray]:
+def shared_empty(
+    shape: tuple[int, ...], dtype: Any = np.float32
+) -> tuple[mx.nd.NDArray, np.ndarray]:
     """Return a new NDArray in MXNet's shared memory, all zeros, and a `view` of it.
 
     Raises
@@ -72,7 +77,7 @@ def shared_empty(shape: tuple[int, ...], dtype=np.float32) -> tuple[mx.nd.NDArra
     return array, view(array)
 
 
-def as_numpy(array) -> np.ndarray:
+def as_numpy(array: Any) -> np.ndarray:
     """Return an NDArray or array-like as numpy, without a copy where none is needed."""
     if not isinstance(array, mx.nd.NDArray):
         return np.asarray(array)

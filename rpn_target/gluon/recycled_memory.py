@@ -128,7 +128,7 @@ class _Mapping:
         stop = place.offset + int(np.prod(place.shape)) * np.dtype(place.dtype).itemsize
         return np.asarray(self)[place.offset : stop].view(place.dtype).reshape(place.shape)
 
-    def __del__(self):
+    def __del__(self) -> None:
         if hasattr(self, "_unmap"):
             self._unmap(self._address, self.size)
 
@@ -160,7 +160,7 @@ class _Loan:
 
     def __init__(self, mapping: _Mapping, block: _Block):
         self._mapping = mapping  # mapped as long as MXNet uses it
-        self._block = block
+        self._block: _Block | None = block
         self._owned = mapping.words.state, mapping.words.serial
         self._process = os.getpid()
 
@@ -240,7 +240,7 @@ class _Slot:
     def __init__(self, size: int):
         self.size = max(LEAST_SIZE, 1 << (size - 1).bit_length())
         self._close: Callable = os.close  # globals may be gone when the interpreter ends
-        self.fd: int | None = None
+        self.fd = -1
         self.fd = os.memfd_create("rpn_target")
         os.ftruncate(self.fd, self.size)
         os.stat(f"/proc/{os.getpid()}/fd/{self.fd}")  # what a reader will open
@@ -251,8 +251,8 @@ class _Slot:
         self.memory: Callable = lambda: None  # weak reference to what is being written
         self.loan: _Loan | None = None
 
-    def __del__(self):
-        if self.fd is not None:
+    def __del__(self) -> None:
+        if self.fd >= 0:
             self._close(self.fd)
 
     def reserve(self, size: int) -> None:
@@ -287,7 +287,7 @@ class _Slot:
         if self.is_free():
             os.ftruncate(self.fd, HEADER)  # a reader may have it mapped still
         os.close(self.fd)
-        self.fd = None
+        self.fd = -1
         if self.loan is not None:
             _loans.append(self.loan)
 
@@ -295,9 +295,9 @@ class _Slot:
 class _Pool:
     """The slots that this process has made."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.slots: list[_Slot] = []
-        self._in_use = deque(maxlen=REMEMBERED)
+        self._in_use: deque[int] = deque(maxlen=REMEMBERED)
         self._most = 0
         if _HAS_SLOTS:
             import resource  # of Unix alone
@@ -314,12 +314,12 @@ class _Pool:
         for other in free:
             if other is not slot and len(self.slots) > max(self._in_use):
                 self._leave(other)
-        try:
-            if slot is not None:
+        if slot is not None:
+            try:
                 slot.reserve(size)
-        except OSError:
-            self._leave(slot)
-            return None
+            except OSError:
+                self._leave(slot)
+                return None
         return slot
 
     def _smallest(self, slots: list[_Slot], size: int) -> _Slot | None:
@@ -356,7 +356,7 @@ class Batch(tuple):
 
     _origin: tuple | None = None  # slot, number of the batch, its structure and places
 
-    def __reduce__(self):
+    def __reduce__(self) -> tuple[type, tuple[tuple]]:
         return tuple, (tuple(self),)
 
 
@@ -374,7 +374,7 @@ class Memory:
         self.arrays = arrays
         self.is_zero = is_zero
 
-    def batch(self, structure) -> Batch:
+    def batch(self, structure: Any) -> Batch:
         """Return the NDArrays as a `Batch`.
 
         Parameters
@@ -393,7 +393,7 @@ class _SlotMemory(Memory):
         slot.memory = weakref.ref(self)
         self._slot, self._places = slot, places
 
-    def batch(self, structure) -> Batch:
+    def batch(self, structure: Any) -> Batch:
         slot = self._slot
         with _lock:
             slot.words.state = State.MADE
@@ -412,7 +412,7 @@ class _MXNetMemory(Memory):
         super().__init__([array for _, array in pairs], is_zero=in_worker)
         self._ndarrays = [ndarray for ndarray, _ in pairs]
 
-    def batch(self, structure) -> Batch:
+    def batch(self, structure: Any) -> Batch:
         return Batch(_filled(structure, self._ndarrays))
 
 
@@ -443,7 +443,7 @@ def take(specs: Sequence[Spec]) -> Memory:
     return _MXNetMemory(specs)
 
 
-def _filled(structure, values: Sequence) -> Any:
+def _filled(structure: Any, values: Sequence) -> Any:
     """Return a structure of numbers with values in their places."""
     if isinstance(structure, (tuple, list)):
         return type(structure)(_filled(part, values) for part in structure)
@@ -470,7 +470,7 @@ def _reduce(batch: Batch) -> tuple[Callable, tuple]:
 ForkingPickler.register(Batch, _reduce)
 
 
-def _to_shared(part):
+def _to_shared(part: Any) -> Any:
     if isinstance(part, (list, tuple)):
         return type(part)(_to_shared(each) for each in part)
     if part.context == SHARED:
@@ -480,7 +480,7 @@ def _to_shared(part):
     return shared
 
 
-def _receive_copy(part):
+def _receive_copy(part: Any) -> Any:
     """Return a batch that came in MXNet's shared memory, on cpu(0) as any other."""
     if isinstance(part, (list, tuple)):
         return type(part)(_receive_copy(each) for each in part)
@@ -489,7 +489,16 @@ def _receive_copy(part):
     return copied
 
 
-def _receive(process, start, fd, token, size, serial, structure, places) -> tuple:
+def _receive(
+    process: int,
+    start: int,
+    fd: int,
+    token: int,
+    size: int,
+    serial: int,
+    structure: Any,
+    places: Sequence[Place],
+) -> tuple:
     """Return a batch that came as the name of a slot."""
     _watch(sys._getframe(1).f_locals.get("self"))
     with _lock:
@@ -562,7 +571,7 @@ def _forget_the_dead() -> None:
 # --- what MXNet's DataLoader leaves unread ------------------------------------------------------
 
 
-def _watch(iterator) -> None:
+def _watch(iterator: Any) -> None:
     """Have the results that an iterator of MXNet's DataLoader leaves behind read, and dropped.
 
     A batch that was sent and is never read would keep its slot. Half an epoch's iterator holds

@@ -18,6 +18,7 @@ from mxnet.base import MXNetError
 
 from ..core.anchor_array import AnchorArray
 from ..core.draws import as_draws
+from ..core.lattice import AnchorLattice
 from ..core.settings import (
     RPNTargetWarning,
     TargetSettings,
@@ -37,7 +38,7 @@ from .blocks import RPNTargetGenerator
 from .checks import ON_BAD_BOX, LabelWatch, check_polygons, check_sample
 from .image import normalize_into
 from .ndarray import as_numpy, empty, view
-from .network import AnchorLattice, anchor_levels, feature_map_sizes
+from .network import anchor_levels, feature_map_sizes
 
 __all__ = ["FasterRCNNTrainTransform", "MaskRCNNTrainTransform", "TrainTransform"]
 

@@ -30,7 +30,7 @@ class SampleId(NamedTuple):
     """One sample of one epoch."""
 
     epoch: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides a method of tuples
 
 
 class Position(NamedTuple):
@@ -302,7 +302,7 @@ class GivenBatches:
 
 def _samples(pieces: list[tuple[int, np.ndarray]], start: int, stop: int) -> list[SampleId]:
     """Return the samples number start to stop of pieces that follow each other."""
-    samples = []
+    samples: list[SampleId] = []
     for epoch, indices in pieces:
         part = indices[max(0, start) : max(0, stop)]
         samples.extend(SampleId(epoch, index) for index in part.tolist())

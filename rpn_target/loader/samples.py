@@ -107,12 +107,13 @@ class BatchMaker:
 
     def __call__(self, sample_ids: Sequence[SampleId]) -> Any:
         """Return a batch, or a `Failure`."""
-        samples = [self._dataset[sample_id] for sample_id in sample_ids]
-        for sample in samples:
+        values = []
+        for sample in [self._dataset[sample_id] for sample_id in sample_ids]:
             if isinstance(sample, Failure):
                 return sample
+            values.append(sample.value)
         try:
-            return self._batchify_fn([sample.value for sample in samples])
+            return self._batchify_fn(values)
         except Exception as error:
             return Failure(f"batch of {named(sample_ids)}", error)
 

@@ -128,7 +128,9 @@ def seeded_loader(
         if sampler is not None and shuffle:
             raise ValueError("sampler and shuffle exclude each other, but both were given")
         batch_size = whole_number("batch_size", batch_size, 1, 2**31)
-        order = Order(len(dataset), batch_size, seed, shuffle, sampler, last_batch)
+        order: Order | GivenBatches = Order(
+            len(dataset), batch_size, seed, shuffle, sampler, last_batch
+        )
     elif batch_size is not None or shuffle or sampler is not None or last_batch != "keep":
         raise ValueError(
             "batch_sampler excludes batch_size, shuffle, sampler and last_batch; some were given"

@@ -388,7 +388,7 @@ def _work(connection: Any, make_batch: Callable, np_shape: bool, np_array: bool)
         del batch, message  # before the next one is made
 
 
-def _unless_nobody_listens(kind: type, error: BaseException, trace: Any) -> None:
+def _unless_nobody_listens(kind: type[BaseException], error: BaseException, trace: Any) -> None:
     """Print an error, but not that the main process was ended while it opened a batch."""
     if not issubclass(kind, (ConnectionError, EOFError)):
         sys.__excepthook__(kind, error, trace)

@@ -104,6 +104,7 @@ class _VOCDetection(VOCDetection):
     """GluonCV's dataset, which accepts any class name and says which boxes it leaves out."""
 
     names: Any = _AnyName()
+    _anno_path: str
     invalid: list[str | None]
     """Of each object, why it is left out, if it is."""
 
@@ -197,6 +198,9 @@ class VOCSource(Source):
 
 class _COCODetection(COCODetection):
     """Our dataset, for any categories and with broken entries set aside."""
+
+    _first: str
+    _categories: dict[int, str]
 
     def _read_files(self) -> list[tuple]:
         self.sizes: dict[str, tuple[int, int]] = {}  # (width, height) by path, as in the file

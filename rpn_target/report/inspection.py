@@ -270,7 +270,7 @@ def _job(
     check_image_settings(
         scheme.short if len(scheme.short) > 1 else scheme.short[0], scheme.max_size, 0, 1, 0
     )
-    indices = range(len(dataset))
+    indices: Sequence[int] = range(len(dataset))
     if not len(indices):
         raise ValueError("dataset must have at least one item, but it has none")
     if limit is not None and whole_number("limit", limit, least=1) < len(indices):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import types
-from typing import Iterator
+from typing import Any, Iterator
 
 from ..gluon.batchify import FasterRCNNTrainBatchify, MaskRCNNTrainBatchify
 from ..gluon.blocks import RPNTargetGenerator, RPNTargetSampler
@@ -46,7 +46,7 @@ def _collect_classes() -> Iterator[tuple[type, type]]:
         yield theirs, ours
 
 
-# Collected on import, since the one who imports may be a pickle in another process.
+# Collected on import: a process that unpickles one of these classes imports this module first.
 _PAIRS = tuple(_collect_classes())
 
 OURS = {id(theirs): ours for theirs, ours in _PAIRS}
@@ -68,16 +68,16 @@ def keep_working() -> list[tuple[type, str, object]]:
     list of (class, attribute, value)
         What to set again, last first, when GluonCV's classes get their names back.
     """
-    changed = []
+    changed: list[tuple[type, str, Any]] = []
 
-    def change(class_, attribute, value):
+    def change(class_: type, attribute: str, value: Any) -> None:
         changed.append((class_, attribute, getattr(class_, attribute)))
         setattr(class_, attribute, value)
 
     for theirs in THEIRS.values():
         name = theirs.__name__
         if "__firstlineno__" in vars(theirs):  # Python 3.13 drops it when __module__ is set
-            changed.append((theirs, "__firstlineno__", theirs.__firstlineno__))
+            changed.append((theirs, "__firstlineno__", vars(theirs)["__firstlineno__"]))
         change(theirs, "__module__", __name__)
         change(theirs, "__qualname__", f"{GluonCV.__name__}.{name}")
         method = vars(theirs).get("__init__")

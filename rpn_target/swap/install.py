@@ -15,7 +15,7 @@ import ast
 import inspect
 import sys
 import threading
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from .gluoncv_classes import DEFINITIONS, OURS, THEIRS, GluonCV, keep_working
 
@@ -70,7 +70,7 @@ class Swap:
             self._is_outermost = True
         return self
 
-    def __exit__(self, *_) -> None:
+    def __exit__(self, *_: Any) -> None:
         if self._is_outermost:
             uninstall()
 
@@ -78,7 +78,7 @@ class Swap:
 class _State:
     """What `uninstall` has to know."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.lock = threading.RLock()
         self.is_installed = False
         # Places as (id of namespace, name): those that held ours before, and those changed.
@@ -191,7 +191,7 @@ def _holders(classes: dict[int, type]) -> list[tuple[str, dict, str]]:
     return found
 
 
-def _imports_ours(module, name: str) -> bool:
+def _imports_ours(module: Any, name: str) -> bool:
     """Tell whether a module's source says ``from rpn_target import ...`` for a name.
 
     Four of our classes are called as GluonCV's are, so a module that got one during the swap may
@@ -206,6 +206,6 @@ def _imports_ours(module, name: str) -> bool:
         for node in ast.walk(tree)
         if isinstance(node, ast.ImportFrom)
         and not node.level
-        and node.module.split(".")[0] == PACKAGE
+        and (node.module or "").split(".")[0] == PACKAGE
         for alias in node.names
     )
