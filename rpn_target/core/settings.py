@@ -116,14 +116,14 @@ class TargetSettings:
             )
         stds = tuple(real_number("stds", value) for value in np.asarray(self.stds).ravel().tolist())
         if len(stds) != 4 or not all(0 < value < float("inf") for value in stds):
-            raise ValueError(f"stds must be 4 finite numbers above 0, but got {self.stds}")
+            raise ValueError(f"stds must be 4 finite numbers above 0, but got {shown(self.stds)}")
         object.__setattr__(self, "stds", stds)
         if not real_number("allowed_border", self.allowed_border) >= 0:
             raise ValueError(f"allowed_border must be at least 0, but got {self.allowed_border}")
         if self.low_quality_matches not in LOW_QUALITY_MATCHES:
             raise ValueError(
                 f"low_quality_matches must be one of {', '.join(LOW_QUALITY_MATCHES)}, but got "
-                f"{self.low_quality_matches!r}"
+                f"{shown(self.low_quality_matches)}"
             )
         if not 0 < real_number("ignore_iof_thresh", self.ignore_iof_thresh) <= 1:
             raise ValueError(
@@ -151,7 +151,7 @@ def check_image_settings(short: Any, max_size: Any, mean: Any, std: Any, flip_p:
             f"short must be a number of pixels above 0, or a range of two, but got {shown(short)}"
         )
     if isinstance(short, (tuple, list)) and any(side != int(side) for side in sides):
-        raise ValueError(f"a range of short must be of whole numbers, but got {short}")
+        raise ValueError(f"a range of short must be of whole numbers, but got {shown(short)}")
     if not _is_side(max_size, allow_infinity=True):  # which is no limit
         raise ValueError(f"max_size must be a number of pixels above 0, but got {shown(max_size)}")
     for name, value in (("mean", mean), ("std", std)):

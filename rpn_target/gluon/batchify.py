@@ -127,9 +127,11 @@ class FasterRCNNTrainBatchify:
         """Split the samples into one list per shard."""
         for index, sample in enumerate(data):
             if len(sample) != len(self._elements):
+                without = len(self._elements) - 3  # a transform makes no targets then
+                advice = "; was the transform made without net?" if len(sample) == without else ""
                 raise ValueError(
                     f"every sample must hold {', '.join(self._elements)}, but sample {index} of "
-                    f"the batch has {len(sample)} parts"
+                    f"the batch has {len(sample)} parts{advice}"
                 )
         if len(data) < self._num_shards:
             raise ValueError(f"{self._num_shards} shards need as many samples, but got {len(data)}")

@@ -91,7 +91,8 @@ class Place(NamedTuple):
 
 # --- the memory ---------------------------------------------------------------------------------
 
-_HAS_SLOTS = hasattr(os, "memfd_create")  # Linux, with a C library that is not too old
+# Linux, with a C library that is not too old.
+_HAS_SLOTS = hasattr(os, "memfd_create") and hasattr(os, "register_at_fork")
 if _HAS_SLOTS:
     _libc = ctypes.CDLL(None, use_errno=True)
     _libc.mmap.restype = ctypes.c_void_p

@@ -23,6 +23,7 @@ from ..core.settings import (
     RPNTargetWarning,
     TargetSettings,
     check_image_settings,
+    shown,
     whole_number,
 )
 from .attributes import (
@@ -91,7 +92,7 @@ class TrainTransform:
         )  # fmt: skip
         if on_bad_box not in ON_BAD_BOX:
             raise ValueError(
-                f"on_bad_box must be one of {', '.join(ON_BAD_BOX)}, but got {on_bad_box!r}"
+                f"on_bad_box must be one of {', '.join(ON_BAD_BOX)}, but got {shown(on_bad_box)}"
             )
         if ignore_column is not None:  # columns 0 to 3 are the corners
             whole_number("ignore_column", ignore_column, least=4)
