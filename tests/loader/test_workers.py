@@ -67,6 +67,11 @@ def read(loader, epochs=1):
     return [[plain(batch) for batch in loader] for _ in range(epochs)]
 
 
+def without_forks(caught):
+    """Return warnings without what Python 3.12 and later say whenever a process is forked."""
+    return [warning for warning in caught if "use of fork" not in str(warning.message)]
+
+
 def pids(loader):
     return [worker.process.pid for worker in loader._workers._workers]
 
@@ -149,7 +154,8 @@ class TestDeath:
             RPNTargetWarning, match=match
         ) as caught:
             assert read(loader, 2) == wanted
-        assert len(caught) == 1 and caught[0].filename == __file__
+        (warning,) = without_forks(caught)
+        assert warning.filename == __file__
 
     @each_end
     @pytest.mark.parametrize("options", [{}, dict(num_workers=1, prefetch=0)], ids=str)
@@ -178,7 +184,7 @@ class TestDeath:
         once = Once(lambda: os._exit(1), tmp_path / "x", range(0, SIZE, 2))
         with loader_of(once) as loader, pytest.warns(RPNTargetWarning) as caught:
             assert read(loader) == wanted
-        assert len(caught) == SIZE // 2
+        assert len(without_forks(caught)) == SIZE // 2
 
     def test_while_idle(self):
         wanted = read(loader_of(num_workers=0), 2)
@@ -189,7 +195,7 @@ class TestDeath:
                 worker.process.join(20)  # all its threads, too
             with pytest.warns(RPNTargetWarning, match="SIGKILL.*; no batch is lost") as caught:
                 assert read(loader) == wanted[1:]
-        assert len(caught) == 2
+        assert len(without_forks(caught)) == 2
 
     def test_warning_as_error(self, tmp_path):
         """Which the user may want; the loader goes on with the next epoch."""
@@ -265,7 +271,7 @@ class TestDeath:
                     done.set()
                     killer.join()
         assert found == wanted
-        assert {warning.category for warning in caught} == {RPNTargetWarning}
+        assert {one.category for one in without_forks(caught)} == {RPNTargetWarning}
         assert len(set(kills)) >= 50
 
 
