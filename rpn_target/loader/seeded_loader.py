@@ -93,7 +93,16 @@ def seeded_loader(
     Returns
     -------
     SeededLoader
-        A ``DataLoader`` with the attribute ``epoch``; its length is that of the next epoch.
+        A ``DataLoader`` with the attribute ``epoch``; its length is that of the next epoch. It
+        keeps its workers from epoch to epoch; ``close()``, or the end of a ``with`` block, ends
+        them. ``state_dict()`` tells after any batch how far the loader was read, and
+        ``load_state_dict(state)`` lets another one go on there.
+
+    Notes
+    -----
+    A worker process that ends before its time costs an `RPNTargetWarning`: another one takes its
+    place and makes its batches again, with the same bytes. A batch that ends its worker again
+    when it is the only one there is an error that names its samples.
 
     Raises
     ------
