@@ -25,6 +25,7 @@ from typing import Any, Callable, Iterator, Sequence
 from mxnet.util import is_np_array, is_np_shape, set_np
 
 from ..core.settings import RPNTargetWarning
+from ..gluon.recycled_memory import collect
 from .order import SampleId
 from .samples import Failure, named
 
@@ -221,6 +222,7 @@ class Processes:
             for worker in self._workers:
                 _end(worker.process, max(0, deadline - time.monotonic()))
             self._workers.clear()
+        collect()  # the memory of their batches
 
     def _start(self, number: int) -> None:
         """Start the process of a number, in place of the one before."""

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from mxnet.gluon.data import DataLoader, SimpleDataset
 
+from rpn_target import seeded_loader
 from rpn_target.gluon import recycled_memory
 from rpn_target.gluon.ndarray import SHARED
 from rpn_target.gluon.recycled_memory import Batch, BatchLostError, collect, take
@@ -239,6 +240,15 @@ class TestLoader:
             assert test.check_all(loader) == 10
             assert test.slots()[0] > 0
         """)
+
+    def test_a_closed_loader_gives_its_memory_back(self):
+        """All but what a batch that is held is in."""
+        with seeded_loader(
+            range(20), lambda number, rng: number, 0, batch_size=2, batchify_fn=make, num_workers=2
+        ) as loader:
+            assert check_all(loader) == 10
+            assert recycled_memory._mappings
+        assert not recycled_memory._mappings
 
     def test_few_files(self):
         """With `ulimit -n 64`, batches held, too."""
