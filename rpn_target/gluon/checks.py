@@ -215,14 +215,38 @@ class LabelWatch:
     """Warns of samples that are allowed, but look like a mistake; once of each kind.
 
     Where a single label proves nothing, it waits for more; a label that does not fit a suspicion
-    ends it for good.
+    ends it for good. Threads may share it: they may miscount by a few images, but only one of them
+    warns.
     """
 
     def __init__(self) -> None:
-        self._told: set[str] = set()
-        self._images_without_objects = 0
-        # Of each suspicion that no label has ended: images and rows that fit it.
-        self._fitting = {"class in front": [0, 0], "width and height": [0, 0]}
+        # Each suspicion that is not ended, with the images and rows that fit it so far.
+        self._open = {
+            kind: [0, 0]
+            for kind in (
+                "pixels",
+                "no objects",
+                "scale",
+                "distance",
+                "class in front",
+                "width and height",
+                "small network",
+                "no valid anchor",
+            )
+        }
+
+    def is_open(self, kind: str) -> bool:
+        """Tell whether a suspicion was neither told of nor ended."""
+        return kind in self._open
+
+    def tell(self, kind: str, message: str, stacklevel: int = 6) -> None:
+        """Warn, if no other thread has done so; stacklevel leads to the transform's caller."""
+        if self._end(kind):
+            warnings.warn(message, RPNTargetWarning, stacklevel=stacklevel)
+
+    def _end(self, kind: str) -> bool:
+        """End a suspicion; tell whether it was open: to one thread alone, since pop is one step."""
+        return self._open.pop(kind, None) is not None
 
     def look(self, src: mx.nd.NDArray, label: np.ndarray) -> None:
         """Look at the image and the label (M, 4+) of a sample that has been checked."""
@@ -237,18 +261,14 @@ class LabelWatch:
         self._look_at_distance(boxes, size)
         self._look_at_order(src, label, size)
 
-    def _tell(self, kind: str, message: str) -> None:
-        self._told.add(kind)
-        warnings.warn(message, RPNTargetWarning, stacklevel=6)
-
     def _look_at_pixels(self, src: mx.nd.NDArray) -> None:
-        if "pixels" in self._told or np.dtype(src.dtype).kind != "f":
+        if not self.is_open("pixels") or np.dtype(src.dtype).kind != "f":
             return
         largest = float(as_numpy(src).max())
         if largest > 1:
-            self._told.add("pixels")  # other images of the data set will be like this one
+            self._end("pixels")  # other images of the data set will be like this one
         elif largest > 0:
-            self._tell(
+            self.tell(
                 "pixels",
                 f"the largest value of an image is {largest:g}: were its pixels divided by 255 "
                 "already? The transform expects 0 to 255, and divides them itself"
@@ -256,13 +276,10 @@ class LabelWatch:
             )
 
     def _count_images(self, label: np.ndarray) -> None:
-        if "no objects" in self._told:
+        if not self.is_open("no objects"):
             return
-        self._images_without_objects += 1
-        if len(label):
-            self._told.add("no objects")
-        elif self._images_without_objects == IMAGES_WITHOUT_OBJECTS:
-            self._tell(
+        if self._fits("no objects", not len(label), 0, rows=0, images=IMAGES_WITHOUT_OBJECTS):
+            self.tell(
                 "no objects",
                 f"none of the first {IMAGES_WITHOUT_OBJECTS} images has an object: is a class "
                 "name of the data set spelled as in its annotations? Objects of other names are "
@@ -270,24 +287,24 @@ class LabelWatch:
             )
 
     def _look_at_scale(self, boxes: np.ndarray, size: np.ndarray) -> None:
-        if "scale" in self._told or size.min() < LEAST_SIDE:
+        if not self.is_open("scale") or size.min() < LEAST_SIDE:
             return
         has_area = (boxes[:, 2:] > boxes[:, :2]).all()
         if has_area and boxes.min() >= 0 and boxes.max() <= 1:
-            self._tell(
+            self.tell(
                 "scale",
                 "label[:, :4] must be in pixels, but all corners of an image are from 0 to 1, as "
                 f"shares of its sides are: row 0 is {_row(boxes, 0)}{_of(size)}",
             )
 
     def _look_at_distance(self, boxes: np.ndarray, size: np.ndarray) -> None:
-        if "distance" in self._told:
+        if not self.is_open("distance"):
             return
         slack = np.maximum(size * FAR, LEAST_SIDE)
         far = ((boxes < -slack) | (boxes > size + slack)).any(axis=1)
         if far.any():
             row = int(np.flatnonzero(far)[0])
-            self._tell(
+            self.tell(
                 "distance",
                 f"a box lies far outside its image: row {row} is {_row(boxes, row)}; do the "
                 f"annotations belong to an image of another size?{_of(size)}",
@@ -295,37 +312,36 @@ class LabelWatch:
 
     def _look_at_order(self, src: mx.nd.NDArray, label: np.ndarray, size: np.ndarray) -> None:
         """Find labels (class, xmin, ymin, xmax, ymax) and boxes (x, y, width, height)."""
-        if "class in front" in self._fitting:
+        if self.is_open("class in front"):
             fits = label.shape[1] > 4 and _is_class_in_front(label[:, :5], size)
             if self._fits("class in front", fits, len(label), rows=3, images=1):
-                self._tell(
+                self.tell(
                     "class in front",
                     "a label must be (xmin, ymin, xmax, ymax, class), but all so far look like "
                     f"(class, xmin, ymin, xmax, ymax): row 0 is {_row(label, 0)}{_of(size)}",
                 )
-        if "width and height" in self._fitting:
+        if self.is_open("width and height"):
             # A box that begins at the image's corner is the same either way.
             proves = int((label[:, :2] > size[:2] * NEAR).any(axis=1).sum())
             fits = _fit_as_sizes(label, src)
             if self._fits("width and height", fits, proves, rows=12, images=3):
-                self._tell(
+                self.tell(
                     "width and height",
                     "a box must be (xmin, ymin, xmax, ymax), but all so far would fit their image "
                     f"as (xmin, ymin, width, height): row 0 is {_row(label, 0)}{_of(size)}",
                 )
 
     def _fits(self, kind: str, fits: bool, count: int, rows: int, images: int) -> bool:
-        """Note whether a label fits a suspicion; tell whether so many do that it is told."""
+        """Note whether a label fits a suspicion; tell whether so many do that it is to be told."""
         if not fits:
-            del self._fitting[kind]
+            self._end(kind)
             return False
-        found = self._fitting[kind]
+        found = self._open.get(kind)
+        if found is None:  # another thread has ended it
+            return False
         found[0] += 1
         found[1] += count
-        if found[0] < images or found[1] < rows:
-            return False
-        del self._fitting[kind]
-        return True
+        return found[0] >= images and found[1] >= rows
 
 
 def _is_class_in_front(label: np.ndarray, size: np.ndarray) -> bool:

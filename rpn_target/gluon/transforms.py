@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from typing import Any, Callable, Sequence
 
 import mxnet as mx
@@ -20,7 +19,6 @@ from ..core.anchor_array import AnchorArray
 from ..core.draws import as_draws
 from ..core.lattice import AnchorLattice
 from ..core.settings import (
-    RPNTargetWarning,
     TargetSettings,
     check_image_settings,
     shown,
@@ -118,8 +116,6 @@ class TrainTransform:
         self._on_bad_box = on_bad_box
         self._ignore_column = ignore_column
         self._watch = LabelWatch()
-        self._warned_of_size = False
-        self._warned_of_no_valid_anchor = False
         if net is not None:
             whole_number("ashape", ashape, least=1)
             self._levels = anchor_levels(net, multi_stage)
@@ -275,17 +271,15 @@ class TrainTransform:
 
     def _warn_of_size(self, shapes: tuple[tuple[int, int], ...], height: int, width: int) -> None:
         """Warn once if the network holds fewer anchors than an image needs."""
-        if self._warned_of_size:
+        if not self._watch.is_open("small network"):
             return
         for shape, level in zip(shapes, self._levels):
             if shape[0] > level.known[0] or shape[1] > level.known[1]:
-                self._warned_of_size = True
-                warnings.warn(
+                self._watch.tell(
+                    "small network",
                     f"an image of {width} x {height} has a feature map of {shape[1]} x {shape[0]} "
                     f"cells, but the network has anchors for {level.known[1]} x {level.known[0]} "
                     "only: targets are complete, the network will fail (see its alloc_size)",
-                    RPNTargetWarning,
-                    stacklevel=5,
                 )
                 return
 
@@ -298,16 +292,16 @@ class TrainTransform:
     ) -> None:
         """Warn once of an image that no anchor lies in, where GluonCV's rule turns around."""
         settings = generator._settings
-        if self._warned_of_no_valid_anchor or settings.low_quality_matches != "gluoncv":
+        is_open = self._watch.is_open("no valid anchor")
+        if not is_open or settings.low_quality_matches != "gluoncv":
             return
         if not len(anchors.inside(width, height, settings.allowed_border)):
-            self._warned_of_no_valid_anchor = True
-            warnings.warn(
+            self._watch.tell(
+                "no valid anchor",
                 f"no anchor lies inside an image of {width} x {height}: by GluonCV's rule all "
                 f"{len(anchors)} anchors are positive then. Leave such images out of the data "
                 "set, or give low_quality_matches or allowed_border another value",
-                RPNTargetWarning,
-                stacklevel=4,
+                stacklevel=5,
             )
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import pathlib
 import random
 import re
 import subprocess
 import sys
+import threading
 import warnings
 from typing import Callable
 
@@ -21,6 +23,7 @@ from rpn_target import (
     MaskRCNNTrainTransform,
 )
 from rpn_target.core.settings import RPNTargetWarning
+from rpn_target.gluon import checks
 from rpn_target.gluon.checks import check_polygons
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -189,3 +192,31 @@ def test_import_without(name: str) -> None:
         [sys.executable, "-W", "ignore", "-c", code], cwd=str(ROOT), stderr=subprocess.PIPE
     )
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_threads_share_a_transform(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One warning, and no error, where threads look at the first labels at the same moment."""
+    image, label, _ = KINDS[kind]
+    labels = [np.array(label, np.float32)] * 3 + [np.array(GOOD, np.float32)]
+    told: list[str] = []
+    monkeypatch.setattr(checks.warnings, "warn", lambda message, *_, **__: told.append(message))
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with concurrent.futures.ThreadPoolExecutor(8) as threads:
+            for _ in range(60):
+                told.clear()
+                watch = checks.LabelWatch()
+                barrier = threading.Barrier(8)
+
+                def look(use: checks.LabelWatch = watch, wait: threading.Barrier = barrier) -> None:
+                    wait.wait()
+                    for each in labels:
+                        use.look(image, each)
+
+                for future in [threads.submit(look) for _ in range(8)]:
+                    future.result()
+                assert len(told) == len(set(told))
+    finally:
+        sys.setswitchinterval(interval)
