@@ -13,7 +13,7 @@ import sys
 from contextlib import contextmanager
 
 import command_line
-from processes import SignalsBetweenBatches, start
+from stopping import SignalsBetweenBatches, start
 
 PARSER = command_line.build_parser(__doc__)
 if __name__ == "__main__":

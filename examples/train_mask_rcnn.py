@@ -12,7 +12,7 @@ import os
 import warnings
 
 import command_line
-from processes import start
+from stopping import start
 
 PARSER = command_line.build_parser(
     __doc__, "mask_rcnn", formats=("coco",), networks=("fpn",), picture="the masks found"

@@ -366,8 +366,8 @@ def main():
 
 # As with MXNet, which makes a new engine in every forked process.
 os.register_at_fork(after_in_child=lambda: time.sleep(DELAY))
-import processes
-processes.start(main)
+import stopping
+stopping.start(main)
 """
 
 
