@@ -145,6 +145,12 @@ def build_parser(
         help="let every draw depend on --seed, the pass over the dataset and the image alone, so "
         "that the data are the same with any number of workers (default: draw as GluonCV does)")
 
+    add("--resume", metavar="FILE",
+        help="write here what is needed to go on, when the training ends or is interrupted, and go "
+        "on from it if it is there; with the same other options, but more --iterations if you "
+        "like, the losses are those of a training without the stop; implies --seeded "
+        "(default: nothing is kept)")
+
     add = parser.add_argument_group(
         "several processes",
         "each takes a part of every batch and the same weights; they imply --seeded; "
@@ -181,12 +187,14 @@ def check(options):
         raise UsageError("--horovod and --kv-store dist_sync exclude each other")
     if options.kv_store == "dist_sync" and "DMLC_ROLE" not in os.environ:
         raise UsageError("--kv-store dist_sync must be started by distributed/run_dist_sync.py")
-    if is_distributed(options):
+    if options.resume and is_distributed(options):
+        raise UsageError("--resume goes on with one process alone, where the optimizer's state is")
+    if options.resume or is_distributed(options):
         options.seeded = True
     if options.seeded and options.transform == "gluoncv":
         raise UsageError(
-            "--seeded and several processes need --transform rpn_target: GluonCV's draws from the "
-            "global states, which are the same in every process"
+            "--seeded, --resume and several processes need --transform rpn_target: GluonCV's draws "
+            "from the global states, which are the same in every process"
         )
     if options.short > options.max_size:
         raise UsageError(
@@ -196,8 +204,10 @@ def check(options):
         raise UsageError(f"--seed must be below 2**32, but got {options.seed}")
     if options.weights is not None and not os.path.isfile(options.weights):
         raise UsageError(f"--weights must be a file, but there is none at {options.weights}")
-    for name in ("save", "picture"):
+    for name in ("save", "picture", "resume"):
         path = getattr(options, name)
+        if path is None:
+            continue
         folder = os.path.dirname(os.path.abspath(path))
         if os.path.isdir(path) or not os.access(folder, os.W_OK):
             raise UsageError(f"--{name} must be a file that can be written, but got {path}")

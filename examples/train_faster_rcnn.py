@@ -8,12 +8,11 @@ parameters, and a picture of the anchors that were sampled for one image.
 
 from __future__ import annotations
 
-import itertools
 import sys
 from contextlib import contextmanager
 
 import command_line
-from stopping import SignalsBetweenBatches, start
+from stopping import Checkpoint, SignalsBetweenBatches, many_epochs, start
 
 PARSER = command_line.build_parser(__doc__)
 if __name__ == "__main__":
@@ -68,15 +67,9 @@ def full_batches(length, batch_size, num_batches, seed):
     return order[: batch_size * num_batches].reshape(num_batches, batch_size).tolist()
 
 
-def many_epochs(loader, num_batches):
-    """Return so many batches of a loader that begins a new epoch whenever it runs out."""
-    epochs = itertools.chain.from_iterable(itertools.repeat(loader))
-    return itertools.islice(epochs, num_batches)
-
-
 @contextmanager
 def open_loader(dataset, transform, batchify_fn, engine, options, num_batches):
-    """Load batches with worker processes, and end these with the block.
+    """Give a loader of batches with worker processes, and end these with the block.
 
     With --seeded every draw depends on the seed, the pass over the dataset and the image alone,
     and every rank gets its part of the batches. Otherwise draws come from the global states, as
@@ -85,15 +78,16 @@ def open_loader(dataset, transform, batchify_fn, engine, options, num_batches):
     batch_size = options.batch_size * len(engine.contexts)
     workers = dict(batchify_fn=batchify_fn, num_workers=options.num_workers)
     if options.seeded:
-        loader = rpn_target.seeded_loader(
+        with rpn_target.seeded_loader(
             dataset, transform, options.seed, batch_size=batch_size, shuffle=True,
             last_batch="rollover", rank=engine.rank, num_ranks=engine.num_ranks, **workers,
-        )  # fmt: skip
-    else:
-        order = full_batches(len(dataset), batch_size, num_batches, options.seed)
-        loader = gluon.data.DataLoader(dataset.transform(transform), batch_sampler=order, **workers)
+        ) as loader:  # fmt: skip
+            yield loader
+        return
+    order = full_batches(len(dataset), batch_size, num_batches, options.seed)
+    loader = gluon.data.DataLoader(dataset.transform(transform), batch_sampler=order, **workers)
     try:
-        yield many_epochs(loader, num_batches)
+        yield loader
     finally:
         loader.__del__()  # ends the workers now: a DataLoader has no close()
 
@@ -141,34 +135,43 @@ def split_and_load(batch, contexts):
     return [[array.as_in_context(ctx) for array in share] for share, ctx in zip(shares, contexts)]
 
 
-def train(net, trainer, batches, num_batches, contexts, log_interval, compute_losses, names):
+def train(net, trainer, batches, num_batches, state, contexts, log_interval, compute_losses, names):
     """Train, and return the losses (iterations, names), means over the devices.
 
     Prints means over `log_interval` iterations, unless it is None, and shows a progress bar where
-    standard error is a terminal.
+    standard error is a terminal. The Checkpoint `state` gets the losses, and is saved at the end.
     """
-    history = []
-    progress = tqdm(total=num_batches, unit="batch", disable=None if log_interval else True)
+    history = state.history
+    progress = tqdm(
+        total=num_batches,
+        initial=len(history),
+        unit="batch",
+        disable=None if log_interval else True,
+    )
     with progress as bar, SignalsBetweenBatches() as stop:
         for batch in batches:
-            stop.deliver()
             with autograd.record():
                 losses = [compute_losses(net, *share) for share in split_and_load(batch, contexts)]
                 totals = [sum(of_device) for of_device in losses]
             autograd.backward(totals)
             trainer.step(len(totals))
-            history.append(np.mean([[x.asscalar() for x in row] for row in losses], axis=0))
-            if not np.isfinite(history[-1]).all():
+            means = np.mean([[x.asscalar() for x in row] for row in losses], axis=0)
+            if not np.isfinite(means).all():
                 raise FloatingPointError(
-                    f"the loss is not finite in iteration {len(history)}; try a smaller --lr"
+                    f"the loss is not finite in iteration {len(history) + 1}; try a smaller --lr"
                 )
+            history.append(means.tolist())
             bar.update()
             if log_interval and len(history) % log_interval == 0:
                 means = zip(names, np.mean(history[-log_interval:], axis=0, dtype=np.float64))
                 line = "  ".join(f"{name} {value:.8f}" for name, value in means)
                 tqdm.write(f"iteration {len(history):4}  {line}")
                 sys.stdout.flush()  # it may be a file, or another process that shows it
-    nd.waitall()  # for the last update, which other ranks have a part in
+            if stop.is_pending:
+                break
+        nd.waitall()  # for the last update, which other ranks have a part in
+        state.save()
+        stop.deliver()
     return np.array(history)
 
 
@@ -197,15 +200,19 @@ def run(options):
     num_batches, log_interval = command_line.announce(options, dataset, engine, options.network)
     # On every rank, so that all begin to train in the same state.
     before = count_found(net, dataset, contexts[0], options.recall_images)
-    with open_loader(dataset, transform, batchify_fn, engine, options, num_batches) as batches:
+    with open_loader(dataset, transform, batchify_fn, engine, options, num_batches) as loader:
         trainer = engine.make_trainer(net, options.lr)
+        state = Checkpoint(options.resume, net, trainer, loader, before)
+        seed = options.seed if options.seeded else None
+        batches = many_epochs(loader, num_batches, len(state.history), seed)
         history = train(
-            net, trainer, batches, num_batches, contexts, log_interval, compute_losses, LOSSES
-        )
+            net, trainer, batches, num_batches, state, contexts, log_interval, compute_losses,
+            LOSSES,
+        )  # fmt: skip
     if engine.rank != 0:
         return  # one is enough to report and to save
     after = count_found(net, dataset, contexts[0], options.recall_images)
-    command_line.report(history, before, after, net.rpn.get_test_post_nms(), RPN=slice(2))
+    command_line.report(history, state.before, after, net.rpn.get_test_post_nms(), RPN=slice(2))
     net.save_parameters(options.save)
     index = PICTURED_PHOTO if options.dataset == "photos" else 0
     draw_sampled_anchors(net, transform, dataset, index, options.picture)

@@ -12,7 +12,7 @@ import os
 import warnings
 
 import command_line
-from stopping import start
+from stopping import Checkpoint, many_epochs, start
 
 PARSER = command_line.build_parser(
     __doc__, "mask_rcnn", formats=("coco",), networks=("fpn",), picture="the masks found"
@@ -177,17 +177,20 @@ def run(options):
     num_batches, log_interval = command_line.announce(options, dataset, engine, "Mask R-CNN")
     # On every rank, so that all begin to train in the same state.
     before = count_found(net, dataset, contexts[0], options.recall_images)
-    with open_loader(dataset, transform, batchify_fn, engine, options, num_batches) as batches:
+    with open_loader(dataset, transform, batchify_fn, engine, options, num_batches) as loader:
         trainer = engine.make_trainer(net, options.lr)
-        names = (*LOSSES, "mask")
+        state = Checkpoint(options.resume, net, trainer, loader, before)
+        seed = options.seed if options.seeded else None
+        batches = many_epochs(loader, num_batches, len(state.history), seed)
         history = train(
-            net, trainer, batches, num_batches, contexts, log_interval, compute_losses, names
-        )
+            net, trainer, batches, num_batches, state, contexts, log_interval, compute_losses,
+            (*LOSSES, "mask"),
+        )  # fmt: skip
     if engine.rank != 0:
         return  # one is enough to report and to save
     after = count_found(net, dataset, contexts[0], options.recall_images)
     num_proposals = net.rpn.get_test_post_nms()
-    command_line.report(history, before, after, num_proposals, RPN=slice(2), Mask=slice(4, 5))
+    command_line.report(history, state.before, after, num_proposals, RPN=slice(2), Mask=slice(4, 5))
     net.save_parameters(options.save)
     index = PICTURED_PHOTO if options.dataset == "photos" else 0
     draw_masks(net, dataset[index], contexts[0], options.picture)

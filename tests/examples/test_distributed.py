@@ -78,10 +78,11 @@ def digests_of_one_rank(count):
     transform_type, batchify_type = train_faster_rcnn.IMPLEMENTATIONS["rpn_target"]
     transform = train_faster_rcnn.make_transform(transform_type, net, options.num_sample)
     engine = ranks.SingleProcess([], "device")
-    loader = train_faster_rcnn.open_loader(
+    opened = train_faster_rcnn.open_loader(
         dataset, transform, batchify_type(net), engine, options, count
     )
-    with loader as batches:
+    with opened as loader:
+        batches = train_faster_rcnn.many_epochs(loader, count)
         return [recorded_training.digest(batch) for batch in batches]
 
 

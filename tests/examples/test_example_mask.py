@@ -179,6 +179,20 @@ def test_paste_stretches():
 
 
 @pytest.mark.slow
+def test_training_goes_on(run, tmp_path):
+    whole = run("--seeded", "--iterations", 3)
+    parts = [
+        run("--resume", tmp_path / "state.zip", "--iterations", iterations) for iterations in (1, 3)
+    ]
+    lines = [
+        [line for line in printed.splitlines() if line.startswith("iteration")]
+        for printed in (whole, "".join(parts))
+    ]
+    assert lines[0] == lines[1]
+    assert len(lines[0]) == 3
+
+
+@pytest.mark.slow
 def test_both_transforms_train_alike_digit_for_digit(run, tmp_path):
     ours, gluoncv = (
         run("--iterations", 3, "--transform", name) for name in ("rpn_target", "gluoncv")

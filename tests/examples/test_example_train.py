@@ -201,6 +201,39 @@ def test_seeded_training_is_the_same_with_any_number_of_workers(run):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("network", ["c4", "fpn"])
+def test_training_goes_on_after_any_batch(run, tmp_path, network):
+    """Stopped after every batch, and with other workers each time: the losses to the last digit."""
+    argv = ("--network", network, "--seed", 3)
+    whole = run(*argv, "--seeded", "--iterations", 5)  # more than a pass
+    state, printed = tmp_path / "state.zip", []
+    for iterations in range(1, 6):
+        more = ("--resume", state, "--iterations", iterations, "--num-workers", iterations % 3)
+        printed.append(run(*argv, *more))
+    assert sum(map(losses_in, printed), []) == losses_in(whole)
+    assert printed[-1].splitlines()[-4:-1] == whole.splitlines()[-4:-1]  # the summary
+    again = run(*argv, "--resume", state, "--iterations", 2)
+    assert losses_in(again) == []
+
+
+@pytest.mark.slow
+def test_state_of_another_training(run, tmp_path, capsys):
+    state = tmp_path / "state.zip"
+    run("--network", "c4", "--iterations", 1, "--resume", state)
+    for argv, message in (
+        (("--network", "c4", "--seed", 1), "same seed"),
+        (("--network", "fpn"), "same options, but"),
+    ):
+        with pytest.raises(SystemExit):
+            run("--iterations", 2, "--resume", state, *argv)
+        assert re.search("--resume must be the file .*" + message, capsys.readouterr().err)
+    state.write_text("nothing")
+    with pytest.raises(SystemExit):
+        run("--network", "c4", "--iterations", 2, "--resume", state)
+    assert "same options, but File is not a zip file" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("kv_store", ["local", "device"])
 def test_stores_of_one_process_train_alike(run, kv_store):
     argv = ("--network", "c4", "--iterations", 2)
@@ -267,6 +300,9 @@ def test_dataset_in_coco_format(run, tmp_path):
         (["--kv-store", "dist_sync", "--horovod"], "exclude each other"),
         (["--seeded", "--transform", "gluoncv"], "need --transform rpn_target"),
         (["--horovod", "--transform", "gluoncv"], "need --transform rpn_target"),
+        (["--resume", "state.zip", "--transform", "gluoncv"], "need --transform rpn_target"),
+        (["--resume", "state.zip", "--horovod"], "--resume goes on with one process alone"),
+        (["--resume", "missing/state.zip"], "--resume must be a file that can be written"),
         (["--root", "missing"], "--root must be a folder, but there is none at missing"),
         (["--splits", "photos/test"], "--splits must name files of the dataset"),
         (["--dataset", "voc", "--root", ".", "--splits", "trainval"], "must be FOLDER/NAME"),
@@ -293,7 +329,7 @@ def test_help_shows_defaults_and_needs_no_mxnet(tmp_path):
         env=environment, stdout=subprocess.PIPE, check=True, timeout=60,
     ).stdout.decode()  # fmt: skip
     options = re.findall(r"^  (--[a-z-]+)", shown, re.MULTILINE)
-    assert len(options) == 24
+    assert len(options) == 25
     assert shown.count("(default: ") >= len(options) - 2  # --classes and --epochs explain
 
 
