@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 from typing import Any
@@ -15,6 +16,12 @@ __all__ = ["SHARED", "as_numpy", "empty", "shared_empty", "view"]
 
 SHARED = mx.Context("cpu_shared", 0)
 """Memory that a worker process hands to its parent without a copy; fresh, it is all zeros."""
+
+# A forked process must not collect MXNet's shared memory that it inherits in reference cycles, as
+# of another DataLoader left half read: it would count down MXNet's references, which both
+# processes share, and its parent would fail with "count >= 0" when it frees the memory itself.
+if hasattr(os, "register_at_fork"):  # not on Windows, where no process is forked
+    os.register_at_fork(after_in_child=gc.freeze)
 
 
 class _Memory:
