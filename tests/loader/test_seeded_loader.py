@@ -3,6 +3,7 @@
 import functools
 import gc
 import json
+import multiprocessing
 import pickle
 import random
 
@@ -111,6 +112,34 @@ def expected(name, net, shuffle, first=0, count=2):
         dataset, transform, 7, first, batch_size=3, shuffle=shuffle, batchify_fn=batchify
     )
     return epochs(loader, count)
+
+
+class ImagesAsNumpy(Images):
+    """The same, but not held as NDArrays, several of which MXNet cannot send to a new process."""
+
+    def __init__(self):
+        super().__init__()
+        self._samples = [(image.asnumpy(), label) for image, label in self._samples]
+
+    def __getitem__(self, index):
+        image, label = super().__getitem__(index)
+        return mx.nd.array(image, dtype=image.dtype), label
+
+
+@pytest.mark.slow
+def test_spawned_workers_make_the_same_bytes(c4_net):
+    """They begin with nothing of this process, and get all they need in pickles."""
+    _, transform, batchify = setup("faster", c4_net)
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method("spawn", force=True)
+    try:
+        with seeded_loader(
+            ImagesAsNumpy(), transform, 7, batch_size=3, shuffle=True, batchify_fn=batchify,
+            num_workers=2,
+        ) as loader:  # fmt: skip
+            assert epochs(loader, 2) == expected("faster", c4_net, True)
+    finally:
+        multiprocessing.set_start_method(before, force=True)
 
 
 class TestSameBytes:

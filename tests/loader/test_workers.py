@@ -132,9 +132,10 @@ class Always(Once):
 ENDS = {
     "SIGKILL": (lambda: os.kill(os.getpid(), signal.SIGKILL), "was ended by SIGKILL"),
     "SIGTERM": (lambda: os.kill(os.getpid(), signal.SIGTERM), "was ended by SIGTERM"),
+    # MXNet's handler of this signal ends the process in one of these ways.
     "SIGSEGV": (
         lambda: os.kill(os.getpid(), signal.SIGSEGV),
-        "(was ended by SIGSEGV|.*status 255)",
+        "(was ended by (SIGSEGV|SIGABRT)|.*status 255)",
     ),
     "sys.exit": (lambda: sys.exit(3), "ended itself with exit status 3"),
     "sys.exit(0)": (lambda: sys.exit(0), "ended itself with exit status 0"),
