@@ -4,26 +4,19 @@ A *slot* is a file in memory (``memfd_create``: no part of /dev/shm), used for a
 arrays behind each other. The process that makes batches maps it once, the process that reads them
 once. What is sent is its *name*: the reader opens it as a descriptor of the process that made it.
 
-A slot begins with a few words that both processes see; `State` says who uses it:
+A slot begins with a few words that both processes see. Its state says who uses it:
 
     FREE -> MADE (a batch in the process that made it) -> SENT -> HELD (by its reader) -> FREE
 
 Only the process that made or read a batch changes them, never one that it forked: a forked process
 inherits the arrays, and may drop them while the other still reads. Nobody waits for anybody: where
 no slot is free, another is made, and one that a reader holds is left to it for good.
-
-MXNet says itself when it has dropped an array, which may be in a thread of its engine and long
-after Python has: its deleter, a function of the C library, sets a word in memory of this process.
-Python code must not run there. A process stops the engine when it forks, and holds the lock of
-Python meanwhile: each would wait for the other.
 """
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
-import mmap
 import multiprocessing
 import os
 import pickle
@@ -33,14 +26,13 @@ import threading
 import weakref
 from collections import deque
 from multiprocessing.reduction import ForkingPickler
-from typing import Any, Callable, NamedTuple, Sequence
+from typing import Any, Callable, Sequence
 
 import mxnet as mx
 import numpy as np
-from mxnet.base import _LIB, NDArrayHandle, check_call
-from mxnet.ndarray.ndarray import DLContext, DLDataType, DLManagedTensor
 
 from .ndarray import SHARED, empty, shared_empty
+from .slot import DTYPES, HAS_SLOTS, Loan, Mapping, Place, State, lend, start_of
 
 __all__ = ["Batch", "BatchLostError", "collect", "take"]
 
@@ -51,185 +43,10 @@ LEAST_SIZE = 2**20  # bytes of a slot; they are taken from the system as they ar
 MOST_SLOTS = 32  # that a process keeps, where the limit of open files allows it
 FILES_PER_SLOT = 8  # of the files a process may open, one in eight is for slots
 REMEMBERED = 64  # batches; how many slots were in use at once among them says how many are kept
-DTYPES = {"float16", "float32", "float64", "uint8", "int32", "int64"} & set(DLDataType.TYPE_MAP)
-"""Of arrays that MXNet takes from others; MXNet 1.6 takes no uint8."""
 
 
 class BatchLostError(RuntimeError):
     """A batch cannot be read, since the process that made it has ended, or it was read before."""
-
-
-class State:
-    """Who uses a slot."""
-
-    FREE = 0
-    MADE = 1
-    SENT = 2
-    HELD = 3
-
-
-class Words(ctypes.Structure):
-    """What both processes know of a slot."""
-
-    _fields_ = [
-        ("token", ctypes.c_uint64),  # tells this slot from any other
-        ("serial", ctypes.c_uint64),  # number of the batch in it
-        ("state", ctypes.c_uint64),
-        ("left", ctypes.c_uint64),  # 1 if its maker uses it no more
-        ("reader", ctypes.c_uint64),  # process number of who holds it, and its start
-        ("reader_start", ctypes.c_uint64),
-    ]
-
-
-class Place(NamedTuple):
-    """Where an array is in a slot."""
-
-    offset: int
-    shape: tuple[int, ...]
-    dtype: str
-
-
-# --- the memory ---------------------------------------------------------------------------------
-
-# Linux, with a C library that is not too old.
-_HAS_SLOTS = hasattr(os, "memfd_create") and hasattr(os, "register_at_fork")
-if _HAS_SLOTS:
-    _libc = ctypes.CDLL(None, use_errno=True)
-    _libc.mmap.restype = ctypes.c_void_p
-    _libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-    _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
-
-
-def _map(length: int, flags: int, fd: int = -1) -> int:
-    """Map memory; return its address. Unlike Python's ``mmap`` it keeps no descriptor."""
-    address = _libc.mmap(None, length, mmap.PROT_READ | mmap.PROT_WRITE, flags, fd, 0)
-    if address == ctypes.c_void_p(-1).value:
-        error = ctypes.get_errno()
-        raise OSError(error, os.strerror(error))
-    return address
-
-
-class _Mapping:
-    """A slot's memory in this process, as bytes in numpy's array interface."""
-
-    def __init__(self, fd: int, size: int, maker: tuple[int, int | None]):
-        self._address, self.size = _map(size, mmap.MAP_SHARED, fd), size
-        self._unmap: Callable = _libc.munmap  # globals may be gone when the interpreter ends
-        self.words = Words.from_address(self._address)
-        self.maker = maker
-        self.__array_interface__ = {
-            "version": 3,
-            "data": (self._address, False),
-            "shape": (size,),
-            "typestr": "|u1",
-        }
-
-    def array(self, place: Place) -> np.ndarray:
-        """Return the array at a place, writable."""
-        stop = place.offset + int(np.prod(place.shape)) * np.dtype(place.dtype).itemsize
-        return np.asarray(self)[place.offset : stop].view(place.dtype).reshape(place.shape)
-
-    def __del__(self) -> None:
-        if hasattr(self, "_unmap"):
-            self._unmap(self._address, self.size)
-
-
-# --- lending it to MXNet ------------------------------------------------------------------------
-
-LENT = 2  # MXNet's deleter writes 0 or 1, by processor
-STRIDE = ctypes.sizeof(DLManagedTensor)
-
-
-class _Block:
-    """Memory for MXNet's notes on arrays: of this process alone, and never unmapped.
-
-    MXNet may write there when the interpreter is gone. A forked process writes to a copy.
-    """
-
-    def __init__(self, count: int):
-        self._address = _map(count * STRIDE, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-        self.tensors = (DLManagedTensor * count).from_address(self._address)
-        self.lent = np.frombuffer(self.tensors, np.uint32)[:: STRIDE // 4]
-
-    def is_returned(self) -> bool:
-        """Return whether MXNet has dropped all arrays."""
-        return not (self.lent == LENT).any()
-
-
-class _Loan:
-    """The arrays of a batch, lent to MXNet."""
-
-    def __init__(self, mapping: _Mapping, block: _Block):
-        self._mapping = mapping  # mapped as long as MXNet uses it
-        self._block: _Block | None = block
-        self._owned = mapping.words.state, mapping.words.serial
-        self._process = os.getpid()
-
-    def end_if_returned(self) -> bool:
-        """Once MXNet has dropped all arrays, mark the slot free; return whether it has."""
-        if self._block is None:
-            return True
-        if not self._block.is_returned():
-            return False
-        _blocks.append(self._block)
-        self._block = None
-        words = self._mapping.words
-        # A batch that was sent belongs to its reader. A forked process inherits loans, not batches.
-        if self._process == os.getpid() and (words.state, words.serial) == self._owned:
-            words.state = State.FREE
-        return True
-
-
-_blocks: list[_Block] = []  # to be used again
-_BLOCK_SIZE = 64  # arrays; most batches have five or six
-
-
-def _lend(mapping: _Mapping, places: Sequence[Place]) -> tuple[_Loan, list[mx.nd.NDArray]]:
-    """Return the arrays of a batch as NDArrays, without a copy."""
-    if len(places) > _BLOCK_SIZE:
-        block = _Block(len(places))
-    else:
-        block = _blocks.pop() if _blocks else _Block(_BLOCK_SIZE)
-    block.lent[:] = 0
-    arrays = []
-    for number, place in enumerate(places):
-        arrays.append(_as_ndarray(mapping.array(place), block.tensors[number]))
-        block.lent[number] = LENT
-    return _Loan(mapping, block), arrays
-
-
-def _as_ndarray(array: np.ndarray, tensor: DLManagedTensor) -> mx.nd.NDArray:
-    """Return an NDArray in the memory of a numpy array; MXNet will call the tensor's deleter."""
-    shape = (ctypes.c_int64 * array.ndim)(*array.shape)
-    tensor.dl_tensor.data = array.ctypes.data
-    tensor.dl_tensor.ctx = DLContext(1, 0)  # cpu(0)
-    tensor.dl_tensor.ndim = array.ndim
-    tensor.dl_tensor.dtype = DLDataType.TYPE_MAP[array.dtype.name]
-    tensor.dl_tensor.shape = ctypes.cast(shape, type(tensor.dl_tensor.shape))
-    tensor.dl_tensor.strides = None
-    tensor.dl_tensor.byte_offset = 0
-    tensor.manager_ctx = None
-    # The deleter gets the tensor's address, and writes to its first word, which MXNet has copied
-    # by then. Unlocking a spin lock is a single store, to the only argument.
-    deleter = ctypes.cast(_libc.pthread_spin_unlock, ctypes.c_void_p)
-    field = ctypes.addressof(tensor) + DLManagedTensor.deleter.offset
-    ctypes.c_void_p.from_address(field).value = deleter.value
-    handle = NDArrayHandle()
-    check_call(_LIB.MXNDArrayFromDLPackEx(ctypes.byref(tensor), False, ctypes.byref(handle)))
-    return mx.nd.NDArray(handle=handle)
-
-
-# --- who is alive -------------------------------------------------------------------------------
-
-
-def _start_of(process: int) -> int:
-    """Return when a process was started, in ticks since the system was; 0 if it has ended."""
-    try:
-        with open(f"/proc/{process}/stat", "rb") as file:
-            fields = file.read().rpartition(b")")[2].split()
-    except OSError:
-        return 0
-    return 0 if fields[0] in b"ZX" else int(fields[19])
 
 
 # --- making batches -----------------------------------------------------------------------------
@@ -246,11 +63,11 @@ class _Slot:
         os.ftruncate(self.fd, self.size)
         os.stat(f"/proc/{os.getpid()}/fd/{self.fd}")  # what a reader will open
         self._reserved = 0
-        self.mapping = _Mapping(self.fd, self.size, (os.getpid(), _start_of(os.getpid())))
+        self.mapping = Mapping(self.fd, self.size, (os.getpid(), start_of(os.getpid())))
         self.words = self.mapping.words
         self.words.token = int.from_bytes(os.urandom(8), "little")
         self.memory: Callable = lambda: None  # weak reference to what is being written
-        self.loan: _Loan | None = None
+        self.loan: Loan | None = None
 
     def __del__(self) -> None:
         if self.fd >= 0:
@@ -274,7 +91,7 @@ class _Slot:
 
     def free_if_reader_ended(self) -> None:
         words = self.words
-        if words.state == State.HELD and _start_of(words.reader) != words.reader_start:
+        if words.state == State.HELD and start_of(words.reader) != words.reader_start:
             words.state = State.FREE
 
     @property
@@ -300,7 +117,7 @@ class _Pool:
         self.slots: list[_Slot] = []
         self._in_use: deque[int] = deque(maxlen=REMEMBERED)
         self._most = 0
-        if _HAS_SLOTS:
+        if HAS_SLOTS:
             import resource  # of Unix alone
 
             limit = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
@@ -398,7 +215,7 @@ class _SlotMemory(Memory):
         slot = self._slot
         with _lock:
             slot.words.state = State.MADE
-            slot.loan, arrays = _lend(slot.mapping, self._places)
+            slot.loan, arrays = lend(slot.mapping, self._places)
         batch = Batch(_filled(structure, arrays))
         batch._origin = slot, slot.words.serial, structure, self._places
         return batch
@@ -435,7 +252,7 @@ def take(specs: Sequence[Spec]) -> Memory:
         places.append(Place(stop, tuple(shape), np.dtype(dtype).name))
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         stop += -(-size // ALIGNMENT) * ALIGNMENT
-    if _HAS_SLOTS and all(place.dtype in DTYPES for place in places):
+    if HAS_SLOTS and all(place.dtype in DTYPES for place in places):
         with _lock:
             _collect()
             slot = _pool.take(stop)
@@ -511,17 +328,17 @@ def _receive(
         words = mapping.words
         if words.serial != serial or words.state != State.SENT:
             raise BatchLostError("a batch can be read once, but this one was read before")
-        words.reader, words.reader_start = os.getpid(), _start_of(os.getpid())
+        words.reader, words.reader_start = os.getpid(), start_of(os.getpid())
         words.state = State.HELD
-        loan, arrays = _lend(mapping, places)
+        loan, arrays = lend(mapping, places)
         _loans.append(loan)
     return _filled(structure, arrays)
 
 
-def _open(process: int, start: int, fd: int, token: int, size: int) -> _Mapping:
+def _open(process: int, start: int, fd: int, token: int, size: int) -> Mapping:
     """Map a slot that another process made."""
     lost = f"a batch is lost, since the process {process} that made it has ended"
-    if _start_of(process) != start:
+    if start_of(process) != start:
         raise BatchLostError(lost)
     try:
         opened = os.open(f"/proc/{process}/fd/{fd}", os.O_RDWR | os.O_CLOEXEC)
@@ -533,7 +350,7 @@ def _open(process: int, start: int, fd: int, token: int, size: int) -> _Mapping:
         found = os.fstat(opened)
         if not stat.S_ISREG(found.st_mode) or found.st_size != size:
             raise BatchLostError(lost)  # another process has its number by now
-        mapping = _Mapping(opened, size, (process, start))
+        mapping = Mapping(opened, size, (process, start))
     finally:
         os.close(opened)
     if mapping.words.token != token:
@@ -562,7 +379,7 @@ def _collect() -> None:
 
 def _forget_the_dead() -> None:
     """Unmap the slots of processes that have ended; a batch that is held keeps its own."""
-    alive = {maker: _start_of(maker[0]) == maker[1]
+    alive = {maker: start_of(maker[0]) == maker[1]
              for maker in {mapping.maker for mapping in _mappings.values()}}  # fmt: skip
     for token, mapping in list(_mappings.items()):
         if not alive[mapping.maker]:
@@ -608,8 +425,8 @@ def _read_off() -> None:
 
 _lock = threading.RLock()
 _pool = _Pool()
-_loans: list[_Loan] = []  # of batches read here, and of slots left
-_mappings: dict[int, _Mapping] = {}  # by token, of slots that other processes made
+_loans: list[Loan] = []  # of batches read here, and of slots left
+_mappings: dict[int, Mapping] = {}  # by token, of slots that other processes made
 _watched: weakref.WeakSet = weakref.WeakSet()
 _unread: list[dict] = []
 
@@ -624,5 +441,5 @@ def _after_fork() -> None:
     _unread.clear()
 
 
-if _HAS_SLOTS:
+if HAS_SLOTS:
     os.register_at_fork(after_in_child=_after_fork)
