@@ -55,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--suggest", action="store_true",
-        help="search for better scales and ratios, as many as there are, and measure them on "
+        help="search for better scales and ratios, as many, fewer and more, and measure them on "
         "images kept aside",
     )  # fmt: skip
     add_sweep_argument(group)

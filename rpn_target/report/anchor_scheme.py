@@ -130,9 +130,9 @@ class Recipe(NamedTuple):
         ]
 
     def is_valid(self) -> bool:
-        """Tell whether all anchors are at least a pixel wide and high."""
+        """Tell whether all anchors are wider and higher than a pixel, as `set_anchors` demands."""
         boxes = np.concatenate(self._base_boxes())
-        return bool(np.isfinite(boxes).all() and (boxes[:, 2:] >= boxes[:, :2]).all())
+        return bool(np.isfinite(boxes).all() and (boxes[:, 2:] > boxes[:, :2]).all())
 
     def options(self) -> list[str]:
         """Return the recipe as command-line options with their values."""
@@ -167,39 +167,67 @@ class Recipe(NamedTuple):
 
 def recipe_of(levels: Sequence[Level]) -> Recipe | None:
     """Return a recipe that makes exactly these anchors, or None if none is found."""
-    sides = [level.base[:, 2:] - level.base[:, :2] + 1 for level in levels]
-    shapes = [one[:, 1] / one[:, 0] for one in sides]
-    # Ratios are outermost: the first run of boxes with one shape has every scale once. The last
-    # level has the largest cells, where the least is lost by rounding.
-    first = np.append(np.abs(shapes[-1] / shapes[-1][0] - 1) > 1e-6, True)
-    count = int(np.flatnonzero(first)[0])
-    if any(len(one) % count or len(one) != len(sides[0]) for one in sides):
+    per_cell = len(levels[0].base)
+    if any(len(level.base) != per_cell for level in levels):
         return None
-    ratios = []
-    for number in range(0, len(sides[0]), count):
-        fits = np.ones(len(PLAIN_RATIOS), bool)
-        for level, shape in zip(levels, shapes):
-            width, height = _whole_sides(level.stride, PLAIN_RATIOS)
-            with np.errstate(divide="ignore", invalid="ignore"):
-                fits &= np.abs(height / (width * shape[number]) - 1) < 1e-6
-        if not fits.any():
-            return None
-        ratios.append(plain(min(PLAIN_RATIOS[fits].tolist(), key=lambda r: len(f"{r:g}"))))
-    scales = []
-    for level, one in zip(levels, sides):
-        width, _ = _whole_sides(level.stride, ratios[0])
-        scale = one[:count, 0] / width * level.stride / BASE_SIZE
-        scales.append(tuple(plain(value) for value in scale.tolist()))
-    strides = tuple(plain(level.stride) for level in levels)
-    recipe = Recipe(strides, BASE_SIZE, tuple(scales), tuple(ratios))
-    same = all(
-        one.base.shape == other.base.shape and np.allclose(one.base, other.base, atol=1e-3)
-        for one, other in zip(recipe.levels(), levels)
-    )
-    return recipe if same else None
+    # Neither number is known: ratios that differ may make one shape, rounded to whole pixels.
+    for scale_count in range(1, per_cell + 1):
+        if per_cell % scale_count == 0:
+            recipe = _recipe_of_scales(levels, scale_count)
+            if recipe is not None:
+                return recipe
+    return None
 
 
-def _whole_sides(stride: float, ratio: Any) -> tuple[Any, Any]:
+CORNER_ERRORS = 4  # roundings to float32 that a side may have suffered
+
+
+def _recipe_of_scales(levels: Sequence[Level], count: int) -> Recipe | None:
+    """Return a recipe with so many scales per level that makes these anchors, if there is one."""
+    sides = np.stack([level.base[:, 2:] - level.base[:, :2] + 1 for level in levels])  # (L, A, 2)
+    corners = np.stack([np.abs(level.base).max(axis=1) for level in levels])
+    error = 1e-6 + CORNER_ERRORS * np.finfo(np.float32).eps * corners / sides.min(axis=2)
+    strides = np.asarray([level.stride for level in levels], np.float64)[:, None]
+    whole = np.stack(_whole_sides(strides, PLAIN_RATIOS))  # (2, L, ratios tried)
+    shape = sides[:, :, 1] / sides[:, :, 0]
+
+    def shortest(fits: np.ndarray) -> int:
+        return min(np.flatnonzero(fits), key=lambda number: len(f"{PLAIN_RATIOS[number]:g}"))
+
+    def of_shape(number: int) -> np.ndarray:
+        with np.errstate(divide="ignore", invalid="ignore"):
+            off = np.abs(whole[1] / (whole[0] * shape[:, number, None]) - 1)
+        return (off < error[:, number, None]).all(axis=0)
+
+    # Ratios are outermost. The first gives the scales, and may stand for several: 6 x 36 and
+    # 7 x 42 pixels have one shape. The other ratios must then have the widths that follow.
+    left = of_shape(0)
+    while left.any():
+        first = shortest(left)
+        width = whole[0, :, first, None]
+        left &= (whole[0] != width).any(axis=0)
+        chosen = [first]
+        for number in range(count, sides.shape[1], count):
+            wanted = width * (sides[:, number, 0] / sides[:, 0, 0])[:, None]
+            fits = of_shape(number) & (np.abs(whole[0] - wanted) < 0.5).all(axis=0)
+            if not fits.any():
+                break
+            chosen.append(shortest(fits))
+        scales = sides[:, :count, 0] / width * strides / BASE_SIZE
+        recipe = Recipe(
+            tuple(plain(level.stride) for level in levels), BASE_SIZE,
+            tuple(tuple(map(plain, one)) for one in scales.tolist()),
+            tuple(plain(ratio) for ratio in PLAIN_RATIOS[chosen].tolist()),
+        )  # fmt: skip
+        if len(chosen) * count == sides.shape[1] and all(
+            np.allclose(one.base, other.base, atol=1e-3)
+            for one, other in zip(recipe.levels(), levels)
+        ):
+            return recipe
+    return None
+
+
+def _whole_sides(stride: Any, ratio: Any) -> tuple[Any, Any]:
     """Return width and height of a cell's square in a ratio, in whole pixels as GluonCV rounds."""
     width = np.round(np.sqrt(stride**2 / ratio))
     return width, np.round(width * ratio)

@@ -318,6 +318,8 @@ class Summary:
     ----------
     shape_count : int
         K, the number of anchor shapes.
+    per_object : bool
+        Whether to keep the status of every object, by the number of its image.
     """
 
     SHAPE_COUNTS = ("total", "valid", "positive", "above", "best")
@@ -328,7 +330,8 @@ class Summary:
 
     NAMES = ("left_out_names", "outside_names", "broken_names")
 
-    def __init__(self, shape_count: int) -> None:
+    def __init__(self, shape_count: int, per_object: bool = False) -> None:
+        self.statuses: dict[int, np.ndarray] | None = {} if per_object else None
         self.every = Tally()
         self.by_size = {name: Tally() for name in SIZES}
         self.by_class: dict[str, Tally] = {}
@@ -368,6 +371,8 @@ class Summary:
             )
             poor, arrays = poor[within], tuple(array[within] for array in arrays)
         best_iou, _, crowded, _ = arrays
+        if self.statuses is not None:
+            self.statuses[index] = poor
         self.every.add(Tally.of(*arrays))
         for tallies, keys in (
             (self.by_size, size_names(label.boxes)),
@@ -440,6 +445,8 @@ class Summary:
     def add(self, other: Summary) -> None:
         """Add the counts of other images, which come after these."""
         self.every.add(other.every)
+        if self.statuses is not None:
+            self.statuses.update(other.statuses or {})
         for mine, theirs in ((self.by_size, other.by_size), (self.by_class, other.by_class)):
             for key, tally in theirs.items():
                 mine.setdefault(key, Tally()).add(tally)
@@ -449,6 +456,19 @@ class Summary:
         for name in (*self.IMAGE_COUNTS, *names, *self.NAMES):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self._forget()
+
+    def changed_since(self, before: Summary) -> tuple[int, int]:
+        """Return how many objects have a better status than before, and how many a worse one.
+
+        Both must be summaries of the same images, made with ``per_object``.
+        """
+        better = worse = 0
+        for index, now in (self.statuses or {}).items():
+            old = (before.statuses or {}).get(index)
+            if old is not None:  # else the image was too small to be resized so
+                better += int(np.count_nonzero(now < old))
+                worse += int(np.count_nonzero(now > old))
+        return better, worse
 
     def _forget(self) -> None:
         """Keep only the worst by name."""

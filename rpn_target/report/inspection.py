@@ -15,7 +15,7 @@ from ..gluon.ndarray import as_numpy
 from . import ReportError
 from .anchor_scheme import AnchorScheme
 from .source import BrokenItem, ImageLabel, Source, attempt, header_size
-from .suggest import suggest, sweep
+from .suggest import NO_RECIPE, suggest, sweep
 from .workers import Job, default_workers, summarize
 
 __all__ = ["DatasetSource", "Inspection", "inspect_dataset", "suggest_anchors"]
@@ -175,7 +175,9 @@ def inspect_dataset(
     max_size : int, optional
         Upper limit of the longer side. By default the network's.
     suggest_better : bool
-        Whether to search for better anchors and measure what else would help.
+        Whether to search for better anchors, measure what else would help, and what fewer or more
+        anchors per cell would bring. Anchors that no scales and ratios make get none; the report
+        says so.
     limit : int, optional
         Take so many items, drawn at random.
     seed : int
@@ -214,7 +216,10 @@ def inspect_dataset(
     if shorts:
         figures["sweep"] = sweep(job, indices, workers, shorts)
     if suggest_better:
-        figures["suggestion"] = suggest(job, indices, workers, seed)
+        if job.scheme.recipe is None:
+            figures["no_suggestion"] = NO_RECIPE
+        else:
+            figures["suggestion"] = suggest(job, indices, workers, seed)
     return Inspection(figures, job.source, summary.poor_images)
 
 
@@ -246,7 +251,8 @@ def suggest_anchors(
     Raises
     ------
     TypeError, ValueError
-        As `inspect_dataset`, and if there are objects in fewer than two images.
+        As `inspect_dataset`, if there are objects in fewer than two images, and if the network's
+        anchors are not made from scales and ratios.
 
     Examples
     --------
@@ -254,7 +260,7 @@ def suggest_anchors(
     >>> rpn_target.set_anchors(net, **suggestion)                          # doctest: +SKIP
     """
     job, workers = _job(dataset, net, short, max_size, limit, seed, workers, settings)
-    found = suggest(job, range(len(job.source)), workers, seed)
+    found = suggest(job, range(len(job.source)), workers, seed, advise=False)
     return found["after" if found["better"] else "before"]["keywords"]
 
 

@@ -21,6 +21,8 @@ from .results import (
     kept_rows,
     level_rows,
     never_text,
+    number_note,
+    number_rows,
     percent,
     remarks,
     shape_rows,
@@ -71,7 +73,7 @@ def report_page(figures: Figures, source: Source, poor_images: Sequence[PoorImag
     if poor_images:
         parts.append(_gallery(source, poor_images))
     if figures.get("suggestion"):
-        parts.append(_suggestion(figures))
+        parts += [_suggestion(figures), _numbers(figures)]
     parts += [_skipped(figures), _reading(figures)]
     body = "\n".join(part for part in parts if part)
     return (
@@ -85,6 +87,9 @@ def report_page(figures: Figures, source: Source, poor_images: Sequence[PoorImag
 
 
 def _advice(figures: Figures) -> str:
+    if figures.get("no_suggestion"):
+        reason = escape(figures["no_suggestion"])
+        return f"<h2>What to do</h2>\n<p>No anchors can be suggested: {reason}.</p>"
     if not figures.get("suggestion"):
         return ""
     items = "\n".join(
@@ -335,6 +340,33 @@ def _suggestion(figures: Figures) -> str:
         f"<h2>Suggested anchors</h2>\n<p>{verdict}</p>\n"
         f"<p>{line[0].upper() + line[1:]}:</p>\n"
         + _table(suggestion_rows(found), "Objects kept aside")
+    )
+
+
+def _numbers(figures: Figures) -> str:
+    """Return what fewer or more anchors per cell would bring."""
+    numbers = figures["suggestion"]["anchors_per_cell"]
+    items = "\n".join(
+        f"<dt>{one['anchors_per_cell']}</dt>"
+        f'<dd><code class="long">{escape(one["call"])}</code></dd>'
+        for one in numbers
+    )
+    positive = figures["settings"]["pos_iou_thresh"]
+    return "\n".join(
+        [
+            "<h2>Fewer or more anchors per cell</h2>",
+            '<div class="pair">',
+            _image(
+                plots.number_plot(numbers, positive),
+                "Lines: shares of objects never learned and at or above the threshold, against "
+                "anchors per cell; the same figures are in the table.",
+                "On the images kept aside; the dotted line is the present number.",
+            ),
+            _table(number_rows(figures, SIGNS), "Objects kept aside, by anchors per cell"),
+            "</div>",
+            f"<p>{number_note()}</p>",
+            f"<dl>\n{items}\n</dl>",
+        ]
     )
 
 

@@ -23,6 +23,7 @@ __all__ = [
     "distribution_plot",
     "gallery_picture",
     "kept_plot",
+    "number_plot",
     "shape_plot",
 ]
 
@@ -127,6 +128,28 @@ def kept_plot(spread: Figures, quota: int) -> str:
     ax.grid(axis="y", color=GRID, linewidth=0.7)
     ax.set_xlabel(f"positives kept of {quota} at most", fontsize=10, color=INK)
     ax.set_ylabel("images", fontsize=10, color=INK)
+    return _svg(plot)
+
+
+def number_plot(numbers: Sequence[Figures], positive: float) -> str:
+    """Draw which share of objects is never learned, and above, against anchors per cell."""
+    plot, ax = _new_plot(2.9)
+    per_cell = [one["anchors_per_cell"] for one in numbers]
+    for key, marker, text in (
+        ("never", "o", "never learned"), ("above", "s", f"at or above {positive:g}"),
+    ):  # fmt: skip
+        shares = [100 * one[key] / max(1, one["objects"]) for one in numbers]
+        ax.plot(per_cell, shares, color=COLORS[key], marker=marker, linewidth=2, label=text)
+    for one in numbers:
+        if one["present_number"]:
+            ax.axvline(one["anchors_per_cell"], color=INK, linewidth=1, linestyle=":")
+    ax.set_xticks(per_cell)
+    ax.set_xlim(0, max(per_cell) + 1)
+    ax.set_ylim(-2, 102)
+    ax.grid(axis="y", color=GRID, linewidth=0.7)
+    ax.set_xlabel("anchors per cell", fontsize=10, color=INK)
+    ax.set_ylabel("% of objects", fontsize=10, color=INK)
+    _legend(plot, 2)
     return _svg(plot)
 
 

@@ -24,6 +24,8 @@ __all__ = [
     "kept_rows",
     "level_rows",
     "never_text",
+    "number_note",
+    "number_rows",
     "object_row",
     "percent",
     "plural",
@@ -403,13 +405,13 @@ def advice(figures: Figures) -> list[tuple[str, str]]:
             continue
         gains = []
         if one["won"]:
-            gains.append(f"{plural(one['won'], 'more object')} learned")
+            gains.append(f"{one['won']:,} more learned")
         if one["more_above"]:
             positive = figures["settings"]["pos_iou_thresh"]
             gains.append(f"{one['more_above']:,} more at or above {positive:g}")
-        lines.append(
-            (f"{one['remedy']}: {', '.join(gains)}, of {one['objects']:,} kept aside", one["how"])
-        )
+        gain = f"{one['better']:,} of {plural(one['objects'], 'object')} kept aside gain"
+        lose = f", {one['worse']:,} lose" if one["worse"] else ""
+        lines.append((f"{one['remedy']}: {gain}{lose} ({', '.join(gains)})", one["how"]))
     return lines
 
 
@@ -429,6 +431,28 @@ def suggestion_rows(suggestion: Figures) -> list[list[str]]:
 
 
 NO_BETTER = "What was found is not better on the images kept aside: keep what you have."
+
+
+def number_rows(figures: Figures, signs: Signs = PLAIN) -> list[list[str]]:
+    """Return a heading and one row per number of anchors per cell."""
+    positive = figures["settings"]["pos_iou_thresh"]
+    rows = [["anchors per cell", "scales", "ratios", f"{signs.at_least}{positive:g}",
+             "never learned"]]  # fmt: skip
+    for one in figures["suggestion"]["anchors_per_cell"]:
+        shares = [percent(one[key], one["objects"]) for key in ("above", "never")]
+        now = ", as now" if one["present_number"] else ""
+        rows.append(
+            [f"{one['anchors_per_cell']}{now}", str(one["scales_per_level"]), str(one["ratios"]),
+             *shares]
+        )  # fmt: skip
+    return rows
+
+
+def number_note() -> str:
+    """Return what another number of anchors per cell costs."""
+    return (
+        "Another number makes the RPN's last two convolutions anew, which then have to be trained."
+    )
 
 
 def suggestion_line(suggestion: Figures) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from typing import Any, Sequence
+from typing import Any, Callable, Sequence
 
 import numpy as np
 from tqdm import tqdm
@@ -23,16 +23,29 @@ from ..core.lattice import Level
 from ..core.settings import TargetSettings
 from . import ReportError
 from .anchor_scheme import AnchorScheme, Recipe
-from .coverage import SIZES, Tally, size_names
+from .coverage import ABOVE, NEVER, SIZES, Summary, outside_image, size_names, status
 from .source import BrokenItem
 from .workers import Job, network_boxes, summarize
 
-__all__ = ["best_ious", "search", "starting_recipe", "suggest", "sweep"]
+__all__ = [
+    "NO_RECIPE",
+    "best_ious",
+    "other_numbers",
+    "search",
+    "starting_recipe",
+    "suggest",
+    "sweep",
+]
 
 IMAGES = 2000  # at most, on either side
 LARGER = 1.5  # times the sides of the images, as a remedy
 OBJECTS = 4000  # at most, to search with
 SIDES = ("before", "after")
+
+
+NO_RECIPE = (
+    "anchors made from scales and ratios alone are needed, which those of the network are not"
+)
 
 
 def starting_recipe(scheme: AnchorScheme) -> Recipe:
@@ -51,8 +64,22 @@ def starting_recipe(scheme: AnchorScheme) -> Recipe:
     return scheme.recipe
 
 
-def suggest(job: Job, indices: Sequence[int], workers: int, seed: int) -> dict[str, Any]:
+def suggest(
+    job: Job, indices: Sequence[int], workers: int, seed: int, advise: bool = True
+) -> dict[str, Any]:
     """Search for a better recipe on half of the images and measure it on the other half.
+
+    Parameters
+    ----------
+    job : Job
+    indices : sequence of int
+        The images.
+    workers : int
+        Number of processes.
+    seed : int
+        Of the search, and of what is kept aside.
+    advise : bool
+        Whether to measure other remedies and other numbers of anchors per cell, too.
 
     Returns
     -------
@@ -66,73 +93,84 @@ def suggest(job: Job, indices: Sequence[int], workers: int, seed: int) -> dict[s
         If there are too few images or objects, or the anchors follow no recipe.
     """
     recipe = starting_recipe(job.scheme)
+    job = job._replace(per_object=True)
     order = list(indices)
     random.Random(seed).shuffle(order)
     half = -(-len(order) // 2)
     searched, held_out = sorted(order[:half][:IMAGES]), sorted(order[half:][:IMAGES])
-    boxes, sizes = _objects(job, searched, seed)
+    boxes, sizes = _some(*_objects(job, searched, "searching"), OBJECTS, seed)
     if not len(boxes):
         raise ReportError(
             f"--suggest needs objects in at least two images, but of {len(order)} the half to "
             "search with has none"
         )
     found = search(recipe, job.scheme.feature_maps, boxes, sizes, job.settings, seed)
-    recipes = (recipe, found)
-    tallies = []
-    for side, one in zip(SIDES, recipes):
-        scheme = job.scheme.with_recipe(one)
-        summary = summarize(job._replace(scheme=scheme), held_out, workers, f"measuring {side}")
-        tallies.append(summary.every)
-    if not tallies[0].objects:
+    before, after = (
+        summarize(
+            job._replace(scheme=job.scheme.with_recipe(one)), held_out, workers, f"measuring {side}"
+        )
+        for side, one in zip(SIDES, (recipe, found))
+    )
+    if not before.every.objects:
         raise ReportError("--suggest needs objects in at least two images, to measure on others")
-    before, after = tallies
-    remedies = [
-        _remedy("anchors that fit the objects", found.call(), before, after),
-        *_other_remedies(job, held_out, workers, before),
-    ]
-    won = before.never - after.never, after.above - before.above
+    won = (
+        before.every.never - after.every.never, after.every.above - before.every.above
+    )  # fmt: skip
     better = min(won) >= 0 and max(won) > 0  # on images that the search has not seen
-    return {
+    suggestion = {
         "searched_images": len(searched),
         "searched_objects": len(boxes),
         "held_out_images": len(held_out),
         "better": better,
-        # An object that comes from below neg_iou_thresh to pos_iou_thresh counts twice.
-        "remedies": sorted(remedies, key=lambda one: -one["won"] - one["more_above"]),
         **{
             side: {
                 "arguments": one.arguments(), "keywords": one.keywords(), "call": one.call(),
-                "held_out": tally.figures(),
+                "held_out": summary.every.figures(),
             }
-            for side, one, tally in zip(SIDES, recipes, tallies)
+            for side, one, summary in zip(SIDES, (recipe, found), (before, after))
         },
     }  # fmt: skip
+    if advise:
+        remedies = [
+            _remedy("anchors that fit the objects", found.call(), before, after),
+            *_other_remedies(job, held_out, workers, before),
+        ]
+        # By objects, each counted once; of as many, those that reach pos_iou_thresh decide.
+        suggestion["remedies"] = sorted(
+            remedies, key=lambda one: (one["worse"] - one["better"], -one["more_above"])
+        )
+        kept, tally = (found, after.every) if better else (recipe, before.every)
+        others = other_numbers(kept, job.scheme.feature_maps, boxes, sizes, job.settings, seed)
+        aside = _objects(job, held_out, "measuring numbers")
+        rows = [_number_row(kept, tally.objects, tally.never, tally.above, True)]
+        rows += [_number_row(one, *_measured(job, one, *aside), False) for one in others]
+        suggestion["anchors_per_cell"] = _best_of_each(rows)
+    return suggestion
 
 
-def _remedy(what: str, how: str, before: Tally, after: Tally) -> dict:
+def _remedy(what: str, how: str, before: Summary, after: Summary) -> dict:
     """Return what a remedy wins on the objects kept aside."""
+    better, worse = after.changed_since(before)
     return {
-        "remedy": what, "how": how, "objects": after.objects, "never": after.never,
-        "above": after.above, "won": before.never - after.never,
-        "more_above": after.above - before.above,
+        "remedy": what, "how": how, "objects": after.every.objects, "never": after.every.never,
+        "above": after.every.above, "won": before.every.never - after.every.never,
+        "more_above": after.every.above - before.every.above, "better": better, "worse": worse,
     }  # fmt: skip
 
 
-def _other_remedies(job: Job, held_out: Sequence[int], workers: int, before: Tally) -> list[dict]:
+def _other_remedies(job: Job, held_out: Sequence[int], workers: int, before: Summary) -> list[dict]:
     """Return what other remedies than anchors win on the objects kept aside."""
     scheme, remedies = job.scheme, []
     larger = [round(LARGER * side) for side in scheme.short]
     max_size = round(LARGER * scheme.max_size)
     how = f"short={' to '.join(map(str, larger))}, max_size={max_size}"
-    tally = _at_size(job, held_out, workers, larger, max_size)
-    remedies.append(_remedy("larger images", how, before, tally))
+    summary = _at_size(job, held_out, workers, larger, max_size)
+    remedies.append(_remedy("larger images", how, before, summary))
     if job.settings.low_quality_matches != "keep":
         settings = dataclasses.replace(job.settings, low_quality_matches="keep")
         summary = summarize(job._replace(settings=settings), held_out, workers, "measuring rule")
         how = 'low_quality_matches="keep" for the train transform'
-        remedies.append(
-            _remedy("learning each object from its best anchor", how, before, summary.every)
-        )
+        remedies.append(_remedy("learning each object from its best anchor", how, before, summary))
     recipe = scheme.recipe
     if recipe and len(recipe.strides) > 1 and recipe.strides[0] % 2 == 0:
         finer = recipe._replace(
@@ -142,8 +180,41 @@ def _other_remedies(job: Job, held_out: Sequence[int], workers: int, before: Tal
         one = AnchorScheme.of_recipe(scheme.title, finer, scheme.short, scheme.max_size)
         summary = summarize(job._replace(scheme=one), held_out, workers, "measuring stride")
         how = f"one more level of stride {finer.strides[0]:g}, in the network's constructor"
-        remedies.append(_remedy("a level with a smaller stride", how, before, summary.every))
+        remedies.append(_remedy("a level with a smaller stride", how, before, summary))
     return remedies
+
+
+def _number_row(recipe: Recipe, objects: int, never: int, above: int, present: bool) -> dict:
+    """Return how well a recipe covers the objects kept aside, and the line that sets it."""
+    scales, ratios = len(recipe.scales[0]), len(recipe.ratios)
+    return {
+        "anchors_per_cell": scales * ratios, "scales_per_level": scales, "ratios": ratios,
+        "present_number": present, "objects": objects, "never": never, "above": above,
+        "arguments": recipe.arguments(), "keywords": recipe.keywords(), "call": recipe.call(),
+    }  # fmt: skip
+
+
+def _measured(
+    job: Job, recipe: Recipe, boxes: np.ndarray, sizes: np.ndarray
+) -> tuple[int, int, int]:
+    """Return how many objects there are, are never learned, and reach ``pos_iou_thresh``."""
+    border, maps = job.settings.allowed_border, job.scheme.feature_maps
+    parts = [
+        best_ious(recipe.levels(), maps, boxes[start:][:OBJECTS], sizes[start:][:OBJECTS], border)
+        for start in range(0, len(boxes), OBJECTS)
+    ]
+    codes = status(np.concatenate(parts), job.settings)
+    return len(boxes), int(np.count_nonzero(codes == NEVER)), int(np.count_nonzero(codes == ABOVE))
+
+
+def _best_of_each(rows: Sequence[dict]) -> list[dict]:
+    """Return the better one of rows of the same number of anchors per cell, fewest first."""
+    best: dict[int, dict] = {}
+    for row in sorted(
+        rows, key=lambda one: (not one["present_number"], one["never"], -one["above"])
+    ):
+        best.setdefault(row["anchors_per_cell"], row)
+    return [best[number] for number in sorted(best)]
 
 
 def sweep(
@@ -161,34 +232,43 @@ def sweep(
     rows = []
     for short in shorts:
         max_size = round(job.scheme.max_size * short / max(job.scheme.short))
-        tally = _at_size(job, indices, workers, [short], max_size)
+        tally = _at_size(job, indices, workers, [short], max_size).every
         rows.append({"short": short, "max_size": max_size, "objects": tally.figures()})
     return rows
 
 
 def _at_size(
     job: Job, indices: Sequence[int], workers: int, short: Sequence[int], max_size: int
-) -> Tally:
-    """Return the tally of all objects of images resized so."""
+) -> Summary:
+    """Return the summary of images resized so."""
     scheme = job.scheme.with_sizes(list(short), max_size)
-    return summarize(job._replace(scheme=scheme), indices, workers, "measuring size").every
+    return summarize(job._replace(scheme=scheme), indices, workers, "measuring size")
 
 
-def _objects(job: Job, indices: Sequence[int], seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _objects(job: Job, indices: Sequence[int], message: str) -> tuple[np.ndarray, np.ndarray]:
     """Return boxes (M, 4) of some images, and the sizes (M, 2) of their images, as seen."""
     found, seen = [np.zeros((0, 4), np.float32)], [np.zeros((0, 2), np.int64)]
-    for index in tqdm(indices, desc="searching", unit="image", disable=None, leave=False):
+    for index in tqdm(indices, desc=message, unit="image", disable=None, leave=False):
         try:
-            of_image, width, height = network_boxes(job, index, job.source.read(index))
+            label = job.source.read(index)
+            of_image, width, height = network_boxes(job, index, label)
         except BrokenItem:  # counted already
             continue
+        boxes = np.reshape(label.boxes, (-1, 4))
+        of_image = of_image[~outside_image(boxes, label.width, label.height)]
         found.append(of_image)
         seen.append(np.tile([width, height], (len(of_image), 1)))
-    boxes, sizes = np.concatenate(found), np.concatenate(seen)
-    if len(boxes) > OBJECTS:
-        some = np.random.default_rng(seed).choice(len(boxes), OBJECTS, replace=False)
-        boxes, sizes = boxes[some], sizes[some]
-    return boxes, sizes
+    return np.concatenate(found), np.concatenate(seen)
+
+
+def _some(
+    boxes: np.ndarray, sizes: np.ndarray, most: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return so many of the objects at most, drawn at random."""
+    if len(boxes) <= most:
+        return boxes, sizes
+    some = np.random.default_rng(seed).choice(len(boxes), most, replace=False)
+    return boxes[some], sizes[some]
 
 
 MEMBERS = 20  # sets of anchors that evolve
@@ -198,6 +278,12 @@ CROSSOVER = 0.7  # probability that a number is taken from the mutant
 SPREAD = 0.3  # of the first members around the starting points, in logarithms
 CLUSTER_ROUNDS = 60
 DIGITS = 3  # that a found number is rounded to, before it is judged
+
+# The search with other numbers of anchors begins at what is found already, so that less will do.
+FEWER_OBJECTS = 1000
+FEWER_MEMBERS = 14
+FEWER_GENERATIONS = 20
+BEYOND = 1.6  # the outermost number times this is one to begin with
 
 
 def best_ious(
@@ -262,6 +348,82 @@ def search(
     -----
     Differential evolution after Storn and Price (1997), "best/1/bin", in logarithms.
     """
+    score = _score_of(recipe, feature_maps, boxes, sizes, settings)
+    generator = np.random.default_rng(seed)
+    starts = [
+        _to_logs(recipe), _from_objects(recipe, boxes), _from_clusters(recipe, boxes, generator)
+    ]  # fmt: skip
+    best, best_score = _evolve(starts, score, generator, MEMBERS, GENERATIONS)
+    return recipe if best_score <= score(starts[0]) else _from_logs(recipe, best)
+
+
+def other_numbers(
+    recipe: Recipe, feature_maps: FeatureMapSizes, boxes: np.ndarray, sizes: np.ndarray,
+    settings: TargetSettings, seed: int,
+) -> list[Recipe]:  # fmt: skip
+    """Return recipes with fewer and more scales or ratios that cover the objects well.
+
+    Up to two ratios fewer and more, and one scale per level fewer and more, as far as one is left.
+    Each search begins at a recipe with one number fewer or more, the first at the one given.
+
+    Parameters
+    ----------
+    recipe, feature_maps, boxes, sizes, settings, seed
+        See `search`.
+    """
+    boxes, sizes = _some(boxes, sizes, FEWER_OBJECTS, seed)
+    found = []
+    for change_of_scales, steps in ((0, (-1, -1)), (0, (1, 1)), (-1, (0,)), (1, (0,))):
+        near = recipe
+        for change_of_ratios in steps:
+            scale_count = len(near.scales[0]) + change_of_scales
+            ratio_count = len(near.ratios) + change_of_ratios
+            if not scale_count or not ratio_count:
+                break
+            like = near._replace(
+                scales=((1,) * scale_count,) * len(near.strides), ratios=(1,) * ratio_count
+            )
+            generator = np.random.default_rng(seed)
+            starts = [
+                *_neighbors(near, change_of_scales, change_of_ratios), _from_objects(like, boxes),
+                _from_clusters(like, boxes, generator),
+            ]  # fmt: skip
+            score = _score_of(like, feature_maps, boxes, sizes, settings)
+            best, _ = _evolve(starts, score, generator, FEWER_MEMBERS, FEWER_GENERATIONS)
+            near = _from_logs(like, best)
+            found.append(near)
+    return [one for one in found if one.is_valid()]
+
+
+def _neighbors(recipe: Recipe, change_of_scales: int, change_of_ratios: int) -> list[np.ndarray]:
+    """Return the recipe with a ratio, or a scale of every level, more or fewer, as logarithms."""
+    if change_of_ratios:
+        return [
+            _to_logs(recipe._replace(ratios=ratios))
+            for ratios in _one_more_or_fewer(recipe.ratios, change_of_ratios)
+        ]
+    per_level = [_one_more_or_fewer(scales, change_of_scales) for scales in recipe.scales]
+    return [_to_logs(recipe._replace(scales=scales)) for scales in zip(*per_level)]
+
+
+def _one_more_or_fewer(numbers: Sequence[float], change: int) -> list[tuple[float, ...]]:
+    """Return ascending numbers with one of them left out, or with one more between or beyond."""
+    if change < 0:
+        return [
+            tuple(number for place, number in enumerate(numbers) if place != left_out)
+            for left_out in range(len(numbers))
+        ]
+    between = [(one * other) ** 0.5 for one, other in zip(numbers, numbers[1:])]
+    new = [numbers[0] / BEYOND, *between, numbers[-1] * BEYOND]
+    # One twice covers no less than before: more anchors are never worse on what is searched with.
+    return [tuple(sorted((*numbers, number))) for number in (numbers[0], *new)]
+
+
+def _score_of(
+    recipe: Recipe, feature_maps: FeatureMapSizes, boxes: np.ndarray, sizes: np.ndarray,
+    settings: TargetSettings,
+) -> Callable[[np.ndarray], float]:  # fmt: skip
+    """Return what judges a vector of logarithms as scales and ratios in place of the recipe's."""
     groups = _size_groups(boxes)
 
     def score(logs: np.ndarray) -> float:
@@ -271,19 +433,23 @@ def search(
         iou = best_ious(trial.levels(), feature_maps, boxes, sizes, settings.allowed_border)
         return _score(iou, groups, settings)
 
-    generator = np.random.default_rng(seed)
-    starts = [
-        _to_logs(recipe), _from_objects(recipe, boxes), _from_clusters(recipe, boxes, generator)
-    ]  # fmt: skip
-    members = starts + [
-        starts[number % 3] + generator.normal(0, SPREAD, len(starts[0]))
-        for number in range(MEMBERS - 3)
+    return score
+
+
+def _evolve(
+    starts: Sequence[np.ndarray], score: Callable[[np.ndarray], float],
+    generator: np.random.Generator, count: int, generations: int,
+) -> tuple[np.ndarray, float]:  # fmt: skip
+    """Return the best vector that differential evolution finds, and its score."""
+    members = list(starts) + [
+        starts[number % len(starts)] + generator.normal(0, SPREAD, len(starts[0]))
+        for number in range(count - len(starts))
     ]
     scores = [score(member) for member in members]
-    for _ in range(GENERATIONS):
+    for _ in range(generations):
         for number, member in enumerate(members):
             best = members[int(np.argmax(scores))]
-            one, other = generator.choice(MEMBERS, 2, replace=False)
+            one, other = generator.choice(len(members), 2, replace=False)
             mutant = best + generator.uniform(*MUTATION) * (members[one] - members[other])
             taken = generator.random(len(member)) < CROSSOVER
             taken[generator.integers(len(member))] = True
@@ -291,10 +457,8 @@ def search(
             of_trial = score(trial)
             if of_trial >= scores[number]:
                 members[number], scores[number] = trial, of_trial
-    best = int(np.argmax(scores))
-    if scores[best] <= score(starts[0]):
-        return recipe
-    return _from_logs(recipe, members[best])
+    best_number = int(np.argmax(scores))
+    return members[best_number], scores[best_number]
 
 
 def _size_groups(boxes: np.ndarray) -> list[np.ndarray]:

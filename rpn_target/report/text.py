@@ -18,6 +18,8 @@ from .results import (
     idle_line,
     kept_rows,
     level_rows,
+    number_note,
+    number_rows,
     object_row,
     plural,
     remarks,
@@ -45,7 +47,7 @@ def report_text(figures: Figures) -> str:
     parts = [
         _advice(figures), _head(figures), _coverage(figures), _sweep(figures), _worst(figures),
         _distribution(figures), _images(figures), _shapes(figures), _skipped(figures),
-        _suggestion(figures),
+        _suggestion(figures), _numbers(figures),
     ]  # fmt: skip
     return "\n\n".join(part for part in parts if part)
 
@@ -63,6 +65,8 @@ def table(rows: Sequence[Sequence[str]], indent: str = "  ") -> str:
 
 
 def _advice(figures: Figures) -> str:
+    if figures.get("no_suggestion"):
+        return f"What to do\n  No anchors can be suggested: {figures['no_suggestion']}."
     if not figures.get("suggestion"):
         return ""
     lines = [f"  {line}\n      {how}" for line, how in advice(figures)]
@@ -193,3 +197,17 @@ def _suggestion(figures: Figures) -> str:
         lines.append(f"  {NO_BETTER}")
         lines.append(f"  tried   {suggestion['after']['arguments']}")
     return "\n".join(lines)
+
+
+def _numbers(figures: Figures) -> str:
+    if not figures.get("suggestion"):
+        return ""
+    lines = [
+        "Fewer or more anchors per cell, on the images kept aside",
+        table(number_rows(figures)),
+    ]
+    lines += [
+        f"  {one['anchors_per_cell']}: {one['call']}"
+        for one in figures["suggestion"]["anchors_per_cell"]
+    ]
+    return "\n".join([*lines, f"  {number_note()}"])

@@ -39,6 +39,8 @@ class Job(NamedTuple):
     source: Source
     scheme: AnchorScheme
     settings: TargetSettings
+    per_object: bool = False
+    """Whether summaries keep the status of every object."""
 
 
 def network_boxes(job: Job, index: int, label: ImageLabel) -> tuple[np.ndarray, int, int]:
@@ -164,4 +166,4 @@ def _sum_up(job: Job, portion: Sequence[int]) -> Summary:
 
 def _new_summary(job: Job) -> Summary:
     shapes = sum(level.anchors_per_cell for level in job.scheme.levels)
-    return Summary(shapes)
+    return Summary(shapes, job.per_object)

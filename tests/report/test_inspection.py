@@ -10,11 +10,12 @@ import report_helpers
 from gluoncv.data import VOCDetection
 
 import rpn_target
-from rpn_target.core.lattice import base_boxes
+from rpn_target.core.lattice import Level, base_boxes
 from rpn_target.core.settings import TargetSettings
 from rpn_target.gluon.network import anchor_levels
 from rpn_target.report.anchor_scheme import AnchorScheme, Recipe, recipe_of
-from rpn_target.report.suggest import best_ious, search
+from rpn_target.report.coverage import ABOVE, FORCED, NEVER, Summary
+from rpn_target.report.suggest import best_ious, other_numbers, search
 
 
 class Bars:
@@ -227,6 +228,121 @@ def test_recipes_of_suggested_anchors_are_found():
 
 
 @pytest.mark.parametrize("strides", [(16,), (4, 8, 16, 32, 64)])
+@pytest.mark.parametrize("kind", [np.float32, np.float64])
+def test_recipes_of_ratios_that_round_alike_are_found(strides, kind):
+    draw = np.random.RandomState(0)
+    for number in range(60):
+        count = 1 + number % 3
+        ratio = draw.uniform(0.1, 6)
+        ratios = (0.303, 1.34, 6.06) if number == 0 else (ratio, 1.01 * ratio, draw.uniform(1, 9))
+        recipe = Recipe(
+            strides, 16,
+            tuple(tuple(round(x, 2) for x in draw.uniform(2, 20, count)) for _ in strides),
+            tuple(float(f"{x:.3g}") for x in ratios),
+        )  # fmt: skip
+        levels = [Level(one.base.astype(kind), one.stride) for one in recipe.levels()]
+        found = recipe_of(levels)
+        assert found is not None, recipe
+        for one, other in zip(found.levels(), levels):
+            np.testing.assert_allclose(one.base, other.base, atol=1e-3)
+
+
+def test_anchors_that_no_scales_make_get_no_suggestion_and_the_report_says_why(c4_net):
+    generator = c4_net.rpn.anchor_generator
+    base = anchor_levels(c4_net)[0].base
+    before = generator.anchors.value
+    depth = before.shape[-1] // 4
+    moved = before + mx.nd.array(np.tile([0, 0, 3.3, 0], depth))  # wider to the right alone
+    try:
+        generator.anchors.set_data(moved)
+        report = rpn_target.inspect_dataset(Bars(), c4_net, workers=0)
+        with pytest.raises(ValueError, match="scales and ratios alone"):
+            rpn_target.suggest_anchors(Bars(), c4_net)
+    finally:
+        generator.anchors.set_data(before)
+    helpers.assert_same(anchor_levels(c4_net)[0].base, base)
+    assert "suggestion" not in report.figures
+    why = "No anchors can be suggested: anchors made from scales and ratios alone are needed"
+    assert str(report).startswith(f"What to do\n  {why}")
+    assert why in report.page()
+
+
+@pytest.mark.parametrize("name", ["c4_net", "fpn_net"])
+def test_every_number_of_anchors_comes_with_a_line_that_works(name, request):
+    net = request.getfixturevalue(name)
+    dataset = Bars(24)
+    report = rpn_target.inspect_dataset(dataset, net, workers=0)
+    rows = report.figures["suggestion"]["anchors_per_cell"]
+    present = anchor_levels(net)[0].anchors_per_cell
+    numbers = [one["anchors_per_cell"] for one in rows]
+    assert numbers == sorted(set(numbers))
+    assert numbers[0] < present < numbers[-1]
+    assert [one["anchors_per_cell"] for one in rows if one["present_number"]] == [present]
+    text, page = str(report), report.page()
+    assert "Fewer or more anchors per cell" in text and "Fewer or more anchors per cell" in page
+    assert "against anchors per cell" in page  # the plot
+    strides = [level.stride for level in anchor_levels(net)]
+    for one in rows:
+        assert f"  {one['anchors_per_cell']}: {one['call']}\n" in text
+        assert one["call"] in page.replace("&#x27;", "'")
+        assert one["objects"] == report.figures["suggestion"]["after"]["held_out"]["objects"]
+        # What set_anchors takes, without giving the shared network other convolutions.
+        assert set_anchors_takes(net, one["keywords"])
+        scales = one["keywords"]["scales"]
+        scales = [scales] if len(strides) == 1 else [np.atleast_1d(x) for x in scales]
+        base = [
+            base_boxes(stride, 16, one["keywords"]["ratios"], of_level)
+            for stride, of_level in zip(strides, scales)
+        ]
+        assert {len(boxes) for boxes in base} == {one["anchors_per_cell"]}
+    json.dumps(report.figures, allow_nan=False)
+
+
+def set_anchors_takes(net, keywords):
+    """Tell whether a network can be given these anchors and its own again."""
+    restore = AnchorScheme.of_network("", net).recipe.keywords()
+    rpn = net.rpn
+    head = rpn if hasattr(rpn, "score") else rpn.rpn_head
+    old = head.score, head.loc
+    rpn_target.set_anchors(net, **keywords)
+    scheme = AnchorScheme.of_network("", net)
+    rpn_target.set_anchors(net, **restore)
+    head.score, head.loc = old
+    rpn.anchor_generator.initialize(force_reinit=True)
+    return scheme.recipe is not None
+
+
+def test_more_anchors_are_no_worse_on_what_is_searched_with():
+    dataset = Bars(40)
+    scheme = AnchorScheme.of_recipe("", Recipe((16,), 16, ((2, 4),), (0.5, 1, 2)), (100,), 200)
+    boxes = np.concatenate(dataset.labels)[:, :4].astype(np.float32)
+    sizes = np.tile([128, 100], (len(boxes), 1))
+    found = other_numbers(scheme.recipe, scheme.feature_maps, boxes, sizes, TargetSettings(), 0)
+    count = {(len(one.scales[0]), len(one.ratios)): one for one in [*found, scheme.recipe]}
+    assert set(count) == {(2, 1), (2, 2), (2, 3), (2, 4), (2, 5), (1, 3), (3, 3)}
+
+    def learned(number):
+        iou = best_ious(count[number].levels(), scheme.feature_maps, boxes, sizes)
+        return (iou >= 0.3).sum() + (iou >= 0.7).sum()
+
+    assert learned((2, 3)) <= learned((2, 4)) <= learned((2, 5))
+    again = other_numbers(scheme.recipe, scheme.feature_maps, boxes, sizes, TargetSettings(), 0)
+    assert again == found
+
+
+def test_an_object_that_gains_twice_counts_once():
+    def summary(*statuses):
+        one = Summary(1, per_object=True)
+        one.statuses = {number: np.array(codes) for number, codes in enumerate(statuses)}
+        return one
+
+    before = summary([NEVER, NEVER, ABOVE], [FORCED])
+    after = summary([ABOVE, FORCED, FORCED], [FORCED])
+    assert after.changed_since(before) == (2, 1)
+    assert before.changed_since(after) == (1, 2)
+
+
+@pytest.mark.parametrize("strides", [(16,), (4, 8, 16, 32, 64)])
 def test_search_keeps_what_it_cannot_improve(strides):
     scales = ((2, 4, 8),) if len(strides) == 1 else tuple((2 * 2**k,) for k in range(5))
     recipe = Recipe(strides, 16, scales, (0.5, 1, 2))
@@ -243,11 +359,21 @@ def test_search_keeps_what_it_cannot_improve(strides):
 def test_advice_is_ranked_and_honest(c4_net):
     report = rpn_target.inspect_dataset(Bars(40), c4_net)
     remedies = report.figures["suggestion"]["remedies"]
-    gains = [one["won"] + one["more_above"] for one in remedies]
+    gains = [one["better"] - one["worse"] for one in remedies]
     assert gains == sorted(gains, reverse=True)
-    assert remedies[0]["how"] == report.figures["suggestion"]["after"]["call"]
     text = str(report)
-    assert text.startswith("What to do\n  anchors that fit the objects: ")
+    first = remedies[0]
+    assert text.startswith(
+        f"What to do\n  {first['remedy']}: {first['better']} of {first['objects']} objects kept "
+        f"aside gain ({first['won']} more learned"
+    )
+    call = report.figures["suggestion"]["after"]["call"]
+    anchors = next(one for one in remedies if one["how"] == call)
+    assert (
+        max(anchors["won"], anchors["more_above"])
+        <= anchors["better"]
+        < sum((anchors["won"], anchors["more_above"]))
+    )
     assert report.page().index("What to do") < report.page().index("How well objects")
     for one in remedies:
         assert one["objects"] == report.figures["suggestion"]["after"]["held_out"]["objects"]
