@@ -167,6 +167,14 @@ class MaskRCNNTrainBatchify(FasterRCNNTrainBatchify):
         return gluoncv_batchify.Pad(axis=(0, 1, 2), num_shards=self._num_shards)
 
     def _parts(self, columns: list[tuple], labels: list[np.ndarray]) -> list:
+        if not any(map(len, labels)):
+            warnings.warn(
+                "no image of a batch, or of a device's part of it, has an object: GluonCV's mask "
+                "loss will divide by zero, and be NaN from then on. Leave such images out of the "
+                "data set, or divide by no less than 1",
+                RPNTargetWarning,
+                stacklevel=3,
+            )
         images, labels, targets = super()._parts(columns, labels)
         return [images, labels, _Padded(columns[5], padding=0), targets]
 

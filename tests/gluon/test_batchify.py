@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import pickle
+import warnings
 
 import helpers
 import mxnet as mx
@@ -110,6 +111,7 @@ def judge(pair, data):
 pytestmark = pytest.mark.filterwarnings("ignore:a batch of .* is split unevenly")
 
 
+@pytest.mark.filterwarnings("ignore:no image of a batch:rpn_target.RPNTargetWarning")
 class TestEmpty:
     """Labels without a row: GluonCV cannot batch them where none has one."""
 
@@ -173,6 +175,19 @@ class TestEmpty:
         ours, _ = pairs("Faster", "c4_net")
         assert ours(data)[1].shape == (2, 5, 6)
         assert ours(data[:1])[1].shape == (1, 1, 5)
+
+    @pytest.mark.parametrize("empty", [(0,), (2,), (0, 1, 2)])
+    @pytest.mark.parametrize("num_shards", [1, 3])
+    def test_warning_where_the_mask_loss_divides_by_zero(self, networks, pairs, num_shards, empty):
+        data = self.without_boxes(
+            networks, "Mask", "c4_net", [0 if k in empty else 2 for k in range(3)]
+        )
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            pairs("Mask", "c4_net", num_shards)[0](data)
+        told = [entry.category for entry in caught if "has an object" in str(entry.message)]
+        wanted = len(empty) if num_shards == 3 else len(empty) == 3
+        assert told == [rpn_target.RPNTargetWarning] * wanted
 
     @NETS
     @EACH_KIND

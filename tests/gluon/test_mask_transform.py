@@ -345,6 +345,7 @@ class TestLoader:
                 lambda workers=workers: self.load(theirs, batchify, **workers),
             )
 
+    @pytest.mark.filterwarnings("ignore:no image of a batch:rpn_target.RPNTargetWarning")
     def test_images_without_objects(self, transforms, networks):
         """Alone in a batch, and beside others."""
         ours, _ = transforms("c4_net", num_sample=32)
