@@ -23,6 +23,7 @@ __all__ = [
     "is_assigned",
     "is_users",
     "on_access",
+    "patched",
     "seeded_globals",
     "users_class",
 ]
@@ -73,8 +74,22 @@ def users_class(name: str) -> Any:
 def is_users(kind: Any) -> bool:
     """Tell whether a class, or the way it is made or called, is neither GluonCV's nor ours."""
     parts = [kind, *(getattr(kind, name, None) for name in ("__init__", "__call__", "forward"))]
-    modules = [getattr(part, "__module__", None) or __name__ for part in parts]
-    return any(module.split(".")[0] not in ("gluoncv", "mxnet", "rpn_target") for module in modules)
+    return any(map(_is_strange, parts))
+
+
+def patched(kind: type) -> list[str]:
+    """Return the names of the methods of a class that somebody else has put there."""
+    return [
+        name
+        for name, value in vars(kind).items()
+        if inspect.isroutine(getattr(value, "__func__", value)) and _is_strange(value)
+    ]
+
+
+def _is_strange(part: Any) -> bool:
+    """Tell whether a class or method is from a module of neither GluonCV nor MXNet nor ours."""
+    module = getattr(getattr(part, "__func__", part), "__module__", None) or __name__
+    return module.split(".")[0] not in ("gluoncv", "mxnet", "rpn_target")
 
 
 @contextlib.contextmanager

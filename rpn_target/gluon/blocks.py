@@ -85,6 +85,11 @@ class RPNTargetSampler(gluon.Block):
 
     def _settings(self) -> TargetSettings:
         """Return the settings, with what a subclass may have set its attributes to."""
+        if self._eps != np.spacing(np.float32(1)):
+            raise ValueError(
+                "_eps must be the epsilon of float32, within which IoUs tie here, but was set to "
+                f"{self._eps!r}"
+            )
         settings = self._made_with
         changed: dict[str, Any] = {
             name: value

@@ -10,7 +10,7 @@ from ..gluon.batchify import FasterRCNNTrainBatchify, MaskRCNNTrainBatchify
 from ..gluon.blocks import RPNTargetGenerator, RPNTargetSampler
 from ..gluon.transforms import FasterRCNNTrainTransform, MaskRCNNTrainTransform
 
-__all__ = ["DEFINITIONS", "OURS", "THEIRS", "GluonCV", "keep_working"]
+__all__ = ["DEFINITIONS", "OURS", "THEIRS", "MISSING", "GluonCV", "keep_working"]
 
 # Where GluonCV defines a class, its name there, and which of ours takes the place.
 DEFINITIONS = (
@@ -35,15 +35,23 @@ class GluonCV:
     """Holds GluonCV's own classes, by name: where pickle finds them during the swap."""
 
 
+MISSING: list[str] = []
+"""Which of the classes this GluonCV lacks."""
+
+
 def _collect_classes() -> Iterator[tuple[type, type]]:
     """Fill `GluonCV`, and yield pairs of GluonCV's class and ours."""
     for module, name, ours in DEFINITIONS:
         try:
-            theirs = getattr(importlib.import_module(module), name)
+            found = getattr(importlib.import_module(module), name)
         except (ImportError, AttributeError):
-            continue  # an old GluonCV
-        setattr(GluonCV, name, theirs)
-        yield theirs, ours
+            MISSING.append(f"{module}.{name}")  # an old GluonCV
+            continue
+        # Somebody may have put a class of his own there, perhaps a subclass of GluonCV's.
+        for theirs in getattr(found, "__mro__", ()):
+            if (theirs.__module__, theirs.__name__) == (module, name):
+                setattr(GluonCV, name, theirs)
+                yield theirs, ours
 
 
 # Collected on import: a process that unpickles one of these classes imports this module first.

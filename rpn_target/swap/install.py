@@ -15,9 +15,12 @@ import ast
 import inspect
 import sys
 import threading
+import warnings
 from typing import Any, NamedTuple
 
-from .gluoncv_classes import DEFINITIONS, OURS, THEIRS, GluonCV, keep_working
+from ..core.settings import RPNTargetWarning
+from ..gluon.attributes import patched
+from .gluoncv_classes import MISSING, OURS, THEIRS, keep_working
 
 __all__ = ["Place", "Swap", "install", "is_installed", "uninstall"]
 
@@ -84,6 +87,8 @@ class _State:
         # Places as (id of namespace, name): those that held ours before, and those changed.
         self.held_before: set[tuple[int, str]] = set()
         self.changed: set[tuple[int, str]] = set()
+        # GluonCV's classes, by id, that stay where they are.
+        self.kept: set[int] = set()
         # (class, attribute, value) to be set again, last first.
         self.attributes: list[tuple[type, str, object]] = []
 
@@ -120,26 +125,47 @@ def install() -> Swap:
     >>> len(swap.classes)
     6
     """
-    missing = [f"{module}.{name}" for module, name, _ in DEFINITIONS if not hasattr(GluonCV, name)]
-    if missing:
+    if MISSING:
         raise ImportError(
             "rpn_target.install() needs GluonCV 0.7 or later, but the installed one has no "
-            f"{', '.join(missing)}"
+            f"{', '.join(MISSING)}"
         )
     with _state.lock:
         is_outermost = not _state.is_installed
         if is_outermost:
+            _state.kept = _patched()
             _state.held_before = {(id(names), name) for _, names, name in _holders(THEIRS)}
             _state.changed = set()
             _state.attributes = keep_working()
             _state.is_installed = True
         places = []
-        for module, names, name in _holders(OURS):
+        swapped = {key: ours for key, ours in OURS.items() if key not in _state.kept}
+        for module, names, name in _holders(swapped):
             theirs, ours = names[name], OURS[id(names[name])]
             names[name] = ours
             _state.changed.add((id(names), name))
             places.append(Place(module, name, theirs, ours))
         return Swap(tuple(places), is_outermost)
+
+
+def _patched() -> set[int]:
+    """Return GluonCV's classes, by id, in which a script has put methods of its own; warn of them.
+
+    They stay, and the methods are called; ours would not have them.
+    """
+    found = set()
+    for theirs in THEIRS.values():
+        names = patched(theirs)
+        if names:
+            found.add(id(theirs))
+            warnings.warn(
+                f"GluonCV's {theirs.__name__} stays, with its speed, since it has methods from "
+                f"elsewhere: {', '.join(names)}. Put them there after rpn_target.install(), or in "
+                "a subclass of rpn_target's class",
+                RPNTargetWarning,
+                stacklevel=3,
+            )
+    return found
 
 
 def uninstall() -> None:

@@ -281,6 +281,14 @@ class TestReplaced:
             vars(theirs).update(change)
             helpers.run_both(lambda: ours(ious), lambda: theirs(ious))  # noqa: B023
 
+    def test_epsilon_of_a_sampler(self):
+        """It is not used here, and is refused where it is another one."""
+        sampler = rpn_target.RPNTargetSampler(9, 0.7, 0.3, 0.5)
+        assert sampler._eps == TheirSampler(9, 0.7, 0.3, 0.5)._eps
+        sampler._eps = 0.01
+        with pytest.raises(ValueError, match=r"_eps must be .* but was set to 0\.01"):
+            sampler(np.zeros((3, 1), np.float32))
+
     def test_encoder(self, c4_net):
         class Doubled:
             def __init__(self, encoder):

@@ -21,6 +21,7 @@ from helpers import make_sample
 from mxnet.gluon.data import DataLoader
 
 import rpn_target
+from rpn_target.swap import gluoncv_classes
 from rpn_target.swap import install as swap
 
 # GluonCV's module, its name for the class, the class, ours.
@@ -333,12 +334,65 @@ class TestReport:
     def test_old_gluoncv(self, monkeypatch):
         """A GluonCV that lacks a class is left as it is."""
         before = snapshot()
-        monkeypatch.delattr(swap.GluonCV, "MaskRCNNTrainBatchify")
+        monkeypatch.setattr(swap, "MISSING", ["gluoncv.data.batchify.MaskRCNNTrainBatchify"])
         with pytest.raises(
             ImportError, match=r"GluonCV 0.7 or later.*gluoncv.data.batchify.MaskRCNNTrainBatchify$"
         ):
             rpn_target.install()
         assert snapshot() == before
+
+
+class TestChangedBefore:
+    """What a script put into GluonCV before this package came is not lost."""
+
+    @pytest.mark.parametrize("is_subclass", [True, False])
+    @each_class
+    def test_class_in_the_module(self, monkeypatch, name, is_subclass):
+        """Also before the first import, at which GluonCV's classes are looked up."""
+        module = sys.modules[MODULE_OF[name]]
+        users = type(name, (THEIRS[name],) if is_subclass else (object,), {"__module__": "script"})
+        monkeypatch.setattr(module, name, users)
+        found = dict(gluoncv_classes._collect_classes())
+        assert users not in found and (THEIRS[name] in found) == is_subclass
+        assert not gluoncv_classes.MISSING
+        with rpn_target.install() as swapped:
+            assert getattr(module, name) is users
+            assert (MODULE_OF[name], name) not in [place[:2] for place in swapped.places]
+        assert getattr(module, name) is users
+
+    @each_class
+    def test_method_in_the_class(self, monkeypatch, name):
+        """The class stays, with a warning; the others are swapped as ever."""
+        before = snapshot()
+        with monkeypatch.context() as patch:
+            patch.setattr(THEIRS[name], "__call__", lambda self, *arguments: "mine", raising=False)
+            message = f"GluonCV's {name} stays, with its speed, .*: __call__. Put them there after"
+            with pytest.warns(rpn_target.RPNTargetWarning, match=message) as caught:
+                swapped = rpn_target.install()
+            assert [entry.filename for entry in caught] == [__file__]
+            try:
+                module = sys.modules[MODULE_OF[name]]
+                assert getattr(module, name) is THEIRS[name]
+                assert object.__new__(THEIRS[name])() == "mine"
+                assert set(swapped.classes) == set(OURS) - {name}
+                assert rpn_target.install().places == ()
+            finally:
+                rpn_target.uninstall()
+        assert snapshot() == before
+
+    def test_patched_sampler_is_called(self, monkeypatch, c4_net):
+        """By our transform, since its name in the module leads to it."""
+
+        def none(self, ious):
+            return np.zeros(len(ious), np.float32), np.zeros(len(ious), np.int64)
+
+        monkeypatch.setattr(THEIRS["RPNTargetSampler"], "__call__", none)
+        with pytest.warns(rpn_target.RPNTargetWarning):
+            swapped = rpn_target.install()
+        with swapped:
+            transform = rcnn.FasterRCNNDefaultTrainTransform(100, 200, c4_net, ashape=c4_net.ashape)
+            assert type(transform) is rpn_target.FasterRCNNTrainTransform
+            assert all((part == -1).all() for part in transform(*make_sample(90, 130))[2])
 
 
 class TestUse:
