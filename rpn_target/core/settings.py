@@ -114,10 +114,7 @@ class TargetSettings:
                 "neg_iou_thresh must not exceed pos_iou_thresh, but got "
                 f"{self.neg_iou_thresh} > {self.pos_iou_thresh}"
             )
-        stds = tuple(real_number("stds", value) for value in np.asarray(self.stds).ravel().tolist())
-        if len(stds) != 4 or not all(0 < value < float("inf") for value in stds):
-            raise ValueError(f"stds must be 4 finite numbers above 0, but got {shown(self.stds)}")
-        object.__setattr__(self, "stds", stds)
+        object.__setattr__(self, "stds", check_stds("stds", self.stds))
         if not real_number("allowed_border", self.allowed_border) >= 0:
             raise ValueError(f"allowed_border must be at least 0, but got {self.allowed_border}")
         if self.low_quality_matches not in LOW_QUALITY_MATCHES:
@@ -134,6 +131,20 @@ class TargetSettings:
     def max_positives(self) -> int:
         """The quota of positives, rounded as GluonCV rounds it (half to even)."""
         return int(round(self.num_sample * self.pos_ratio))
+
+
+def check_stds(name: str, value: Any) -> tuple[float, ...]:
+    """Check what box targets are divided by, and return it as 4 numbers.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is anything else. The message names it.
+    """
+    stds = tuple(real_number(name, each) for each in np.asarray(value).ravel().tolist())
+    if len(stds) != 4 or not all(0 < each < float("inf") for each in stds):
+        raise ValueError(f"{name} must be 4 finite numbers above 0, but got {shown(value)}")
+    return stds
 
 
 def check_image_settings(short: Any, max_size: Any, mean: Any, std: Any, flip_p: Any) -> None:
@@ -161,9 +172,11 @@ def check_image_settings(short: Any, max_size: Any, mean: Any, std: Any, flip_p:
             or array.size not in (1, 3)
             or not np.isfinite(array).all()
         ):
-            raise ValueError(f"{name} must be 3 finite numbers, but got {shown(value)}")
+            raise ValueError(
+                f"{name} must be 3 finite numbers, or 1 for all colors, but got {shown(value)}"
+            )
     if (np.asarray(std) == 0).any():
-        raise ValueError(f"std must be 3 numbers other than 0, but got {shown(std)}")
+        raise ValueError(f"std must be numbers other than 0, but got {shown(std)}")
     is_yes_or_no = isinstance(flip_p, (bool, np.bool_))
     if not is_yes_or_no and not 0 <= real_number("flip_p", flip_p) <= 1:
         raise ValueError(f"flip_p must be in [0, 1], but got {flip_p}")

@@ -16,7 +16,7 @@ from gluoncv.data import batchify as gluoncv_batchify
 from ..core.coder import CLS_IGNORE
 from ..core.feature_maps import FeatureMapSizes
 from ..core.lattice import level_slices
-from ..core.settings import RPNTargetWarning, whole_number
+from ..core.settings import RPNTargetWarning, shown, whole_number
 from .attributes import FeatureMapSymbol, feature_map_symbols, on_access
 from .ndarray import as_numpy
 from .network import feature_map_sizes
@@ -212,9 +212,11 @@ def _check_labels(labels: list) -> list[np.ndarray]:
     labels = [label.reshape(0, 4) if label.shape == (0,) else label for label in labels]
     shapes = [label.shape for label in labels]
     if any(len(shape) != 2 for shape in shapes):
-        raise ValueError(f"labels of a batch must have shape (M, 4+), but got {shapes}")
+        raise ValueError(f"labels of a batch must have shape (M, 4+), but got {shown(shapes)}")
     if len({columns for rows, columns in shapes if rows}) > 1:
-        raise ValueError(f"labels of a batch must have equally many columns, but got {shapes}")
+        raise ValueError(
+            f"labels of a batch must have equally many columns, but got {shown(shapes)}"
+        )
     return labels
 
 
@@ -237,7 +239,7 @@ class _Targets:
             if any(len(levels) != len(self._shapes) for levels in sample):
                 raise ValueError(
                     f"every sample must have targets for the network's {len(self._shapes)} feature "
-                    f"maps, but one has {[len(levels) for levels in sample]}"
+                    f"maps, but one has {shown([len(levels) for levels in sample])}"
                 )
             self._samples.append([[as_numpy(part) for part in level] for level in zip(*sample)])
         self._depths = [cls_target.shape[2] for cls_target, _, _ in self._samples[0]]

@@ -21,6 +21,7 @@ from ..core.lattice import AnchorLattice
 from ..core.settings import (
     TargetSettings,
     check_image_settings,
+    check_stds,
     shown,
     whole_number,
 )
@@ -78,6 +79,7 @@ class TrainTransform:
     ) -> None:
         """Check and keep what a constructor was given."""
         check_image_settings(short, max_size, mean, std, flip_p)
+        check_stds("box_norm", box_norm)
         unknown = [name for name in kwargs if name not in OPTIONS]
         if unknown and users_class("RPNTargetGenerator") is None:
             raise TypeError(

@@ -399,12 +399,42 @@ class TestConstructors:
     @pytest.mark.parametrize("value", [None, (1, 2), (1, 2, 3, 4), "a", (NAN, 1, 1), (1, INF, 1)])
     def test_mean_and_std(self, name, value):
         for kind in (FasterRCNNTrainTransform, MaskRCNNTrainTransform):
-            with pytest.raises((TypeError, ValueError), match=f"{name} must be"):
+            with pytest.raises(ValueError, match=f"{name} must be 3 finite numbers, or 1 for all"):
                 kind(**{name: value})
 
-    def test_std_of_nothing(self):
-        with pytest.raises(ValueError, match="std must be"):
-            FasterRCNNTrainTransform(std=(1, 0, 1))
+    @pytest.mark.parametrize("std", [0, (0,), (1, 0, 1)])
+    def test_std_of_nothing(self, std):
+        with pytest.raises(ValueError, match="std must be numbers other than 0, but got"):
+            FasterRCNNTrainTransform(std=std)
+
+    @pytest.mark.parametrize("ashape", [0, -1, 1.5, None, "a"])
+    def test_ashape(self, c4_net, ashape):
+        with pytest.raises((TypeError, ValueError), match="ashape must be"):
+            FasterRCNNTrainTransform(60, 100, c4_net, ashape=ashape)
+
+    @pytest.mark.parametrize("flip_p", [-0.1, 1.1, NAN, None, "a"])
+    def test_flip(self, flip_p):
+        with pytest.raises((TypeError, ValueError), match="flip_p must be"):
+            FasterRCNNTrainTransform(60, flip_p=flip_p)
+
+    @pytest.mark.parametrize("options", [
+        dict(mean=0.5), dict(mean=(0.5,)), dict(std=0.5), dict(std=(0.5,)), dict(flip_p=True),
+        dict(multi_stage=1), dict(multi_stage=None), dict(multi_stage="yes"), dict(num_sample=0),
+        dict(max_size=200.5), dict(short=100.5), dict(short=[60, 70]), dict(short=(60, 60)),
+    ], ids=str)  # fmt: skip
+    @pytest.mark.parametrize("name", ["c4_net", "fpn_net"])
+    def test_what_gluoncv_takes_is_taken(self, request, name, options):
+        """However it is written; what images cannot be made with is refused at once (above)."""
+        net = request.getfixturevalue(name)
+        arguments = dict(short=100, max_size=200, ashape=net.ashape, multi_stage=net.num_stages > 1)
+        if "multi_stage" in options and bool(options["multi_stage"]) != arguments["multi_stage"]:
+            return  # of the other network
+        arguments.update(options)
+        sample = make_sample(90, 130)
+        helpers.run_both(
+            lambda: FasterRCNNTrainTransform(net=net, **arguments)(*sample),
+            lambda: GluonCVTransform(net=net, **arguments)(*sample),
+        )
 
     @pytest.mark.parametrize("shards", [0, -1])
     def test_shards(self, c4_net, shards):

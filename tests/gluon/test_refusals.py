@@ -85,7 +85,7 @@ class TestSettings:
     def test_stds(self, stds, error, message):
         with pytest.raises(error, match=message):
             RPNTargetGenerator(stds=stds)
-        with pytest.raises(error, match=message):
+        with pytest.raises(error, match=message.replace("stds", "box_norm")):
             FasterRCNNTrainTransform(box_norm=stds)
 
     @pytest.mark.parametrize("border, error, message", BORDER)
