@@ -35,7 +35,7 @@ __all__ = [
 
 COLORS = {
     "above": "#1f5fbf",
-    "forced": "#e69500",
+    "low_quality": "#e69500",
     "never": "#d3184a",
     "positive": "#35c4ff",
     "negative": "#d9d9d9",
@@ -407,7 +407,7 @@ def _write(ax: Axes, box: Sequence[float], text: str, color: str, fontsize: floa
     pixels = right / (72 * plot.get_figwidth() * ax.get_position().width)  # per point
     length = LETTER * fontsize * len(text) * pixels
     at_right = xmin + length > right and min(xmax, right) - length > 0
-    light = color in (COLORS["object"], COLORS["forced"], COLORS["positive"])
+    light = color in (COLORS["object"], COLORS["low_quality"], COLORS["positive"])
     ax.annotate(
         plain(text), (min(xmax, right) if at_right else max(xmin, 0), max(ymin, top)),
         xytext=(-3 if at_right else 3, -3), textcoords="offset points", annotation_clip=False,

@@ -65,7 +65,7 @@ class ImageCoverage(NamedTuple):
     positive: np.ndarray
     """(K,) int64, positive anchors before sampling."""
     above: np.ndarray
-    """(K,) int64, those at or above ``pos_iou_thresh``; the others are forced."""
+    """(K,) int64, those at or above ``pos_iou_thresh``; the others are low-quality matches."""
     negatives: int
     """Negative anchors before sampling."""
     kept_positives: int
@@ -173,7 +173,7 @@ def status(best_iou: np.ndarray, settings: TargetSettings) -> np.ndarray:
     return np.where(best_iou < least_learned(settings), NEVER, result)
 
 
-STATUS_NAMES = np.asarray(("above", "forced", "never"))
+STATUS_NAMES = np.asarray(("above", "low_quality", "never"))
 """Of the codes of `rpn_target.report.coverage`."""
 
 BINS = 20
@@ -194,7 +194,7 @@ class Tally:
     Attributes
     ----------
     objects : int
-    above, forced, never : int
+    above, low_quality, never : int
         By the status of the object, see `rpn_target.report.coverage`.
     crowded : int
         Objects not of status "never" all of whose anchors stand for neighbors.
@@ -208,10 +208,10 @@ class Tally:
         Of the best IoUs.
     """
 
-    COUNTS = ("objects", "above", "forced", "never", "crowded", "border", "at_50", "at_70")
+    COUNTS = ("objects", "above", "low_quality", "never", "crowded", "border", "at_50", "at_70")
 
     def __init__(self) -> None:
-        self.objects = self.above = self.forced = self.never = self.crowded = self.border = 0
+        self.objects = self.above = self.low_quality = self.never = self.crowded = self.border = 0
         self.at_50 = self.at_70 = 0
         self.iou_sum = 0.0
         self.histogram = np.zeros(BINS, np.int64)
@@ -226,12 +226,12 @@ class Tally:
         ----------
         best_iou : np.ndarray of shape (M,), float32
         status_names : np.ndarray of shape (M,), str
-            "above", "forced" or "never".
+            "above", "low_quality" or "never".
         crowded, border : np.ndarray of shape (M,), bool
         """
         tally = cls()
         tally.objects = len(best_iou)
-        for name in ("above", "forced", "never"):
+        for name in ("above", "low_quality", "never"):
             setattr(tally, name, int(np.count_nonzero(status_names == name)))
         tally.crowded = int(np.count_nonzero(crowded))
         tally.border = int(np.count_nonzero(border))

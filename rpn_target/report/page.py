@@ -127,7 +127,7 @@ def _cards(figures: Figures) -> str:
         ("", f"{images['count']:,}", "images"),
         ("", f"{every['objects']:,}", "objects"),
         ("above", percent(every["above"], every["objects"]), f"best anchor from {positive:g} on"),
-        ("forced", percent(every["forced"], every["objects"]), "forced positive"),
+        ("low_quality", percent(every["low_quality"], every["objects"]), "low-quality match"),
         ("never", percent(every["never"], every["objects"]), "never learned"),
         ("", f"{images['positives_kept']['mean']:.1f}", "positives kept per image"),
     ]
@@ -171,7 +171,10 @@ def _reading(figures: Figures) -> str:
     terms = (
         ("best anchor", "of an object: the anchor inside the image with the largest IoU with it."),
         (f"at or above {positive:g}", "the best anchor is positive by its IoU."),
-        ("forced", f"it is below {positive:g}, and positive only because it is the object's best."),
+        (
+            "low_quality",
+            f"it is below {positive:g}, and positive only because it is the object's best.",
+        ),
         (
             f"never learned ({never_text(figures)})",
             "no anchor is positive for the object, so the RPN is taught that it is background.",
@@ -224,8 +227,8 @@ def _coverage(figures: Figures) -> str:
             '<div class="pair">\n<div>',
             _image(
                 plots.class_plot([group for group in sizes if group[1]["objects"]], positive),
-                "Bars: shares of objects at or above the threshold, forced and never learned, "
-                "for all objects and by size; the same figures are in the table below.",
+                "Bars: shares of objects at or above the threshold, of low quality and never "
+                "learned, for all objects and by size; the same figures are in the table below.",
                 "By size, after COCO: small is under 32&nbsp;&times;&nbsp;32 pixels of the stored "
                 "image, large from 96&nbsp;&times;&nbsp;96 on.",
             ),
@@ -242,8 +245,8 @@ def _coverage(figures: Figures) -> str:
             '<div class="pair">',
             _image(
                 plots.class_plot(shown, positive),
-                "Bars: shares of objects at or above the threshold, forced and never learned, by "
-                "class; the same figures are in the table.",
+                "Bars: shares of objects at or above the threshold, of low quality and never "
+                "learned, by class; the same figures are in the table.",
                 more,
             ),
             _table(rows(classes[:CLASSES]), "Objects by class", bad),
@@ -287,8 +290,8 @@ def _shapes(figures: Figures) -> str:
             '<div class="pair">',
             _image(
                 plots.shape_plot(shown),
-                "Bars: positive anchors of each shape, by IoU and forced; the same figures are in "
-                "the table.",
+                "Bars: positive anchors of each shape, by IoU and low-quality; the same figures are "
+                "in the table.",
                 "Width &times; height in pixels as the network sees the image. A shape without a "
                 f"bar never matches.{rest if len(shown) < len(figures['shapes']) else ''}",
             ),
@@ -320,8 +323,8 @@ def _gallery(source: Source, poor_images: Sequence[PoorImage]) -> str:
         items.append(_image(address, alt, caption))
     return (
         "<h2>Worst-covered images</h2>\n<p>Blue objects have an anchor at or above the threshold, "
-        "orange ones a forced one, red ones none; without any of their own they are dashed. The "
-        'numbers are best IoUs.</p>\n<div class="gallery">\n' + "\n".join(items) + "\n</div>"
+        "orange ones a low-quality one, red ones none; without any of their own they are dashed. "
+        'The numbers are best IoUs.</p>\n<div class="gallery">\n' + "\n".join(items) + "\n</div>"
     )
 
 

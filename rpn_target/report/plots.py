@@ -34,7 +34,11 @@ PICTURE = (4.8, 3.6)  # inches that a picture of the gallery fits into
 DPI = 130
 NAME = 22  # characters, which leave room for the plot
 INK, GRID = "#22272e", "#d8dce2"
-STATUS = (("above", "at or above {pos:g}"), ("forced", "forced"), ("never", "never learned"))
+STATUS = (
+    ("above", "at or above {pos:g}"),
+    ("low_quality", "low quality"),
+    ("never", "never learned"),
+)
 
 
 def _new_plot(height: float) -> tuple[Figure, Axes]:
@@ -101,7 +105,9 @@ def distribution_plot(histogram: Sequence[int], thresholds: tuple[float, float])
     edges = np.linspace(0, 1, BINS + 1)
     low, high = thresholds
     middle = (edges[:-1] + edges[1:]) / 2
-    colors = [COLORS["never" if x < low else "forced" if x < high else "above"] for x in middle]
+    colors = [
+        COLORS["never" if x < low else "low_quality" if x < high else "above"] for x in middle
+    ]
     ax.bar(middle, histogram, width=0.92 / BINS, color=colors)
     for threshold in thresholds:
         ax.axvline(threshold, color=INK, linewidth=1, linestyle=":")
@@ -162,7 +168,7 @@ def shape_plot(shapes: Sequence[Figures]) -> str:
         names.append(f"stride {shape['stride']:g}: {name}" if several else name)
     plot, ax = _new_plot(0.95 + 0.22 * len(names))
     start = np.zeros(len(names))
-    for key, text in (("above", "positive by IoU"), ("forced", "forced")):
+    for key, text in (("above", "positive by IoU"), ("low_quality", "low quality")):
         count = np.array([shape[key] for shape in shapes], float)
         ax.barh(
             np.arange(len(names)), count, left=start, color=COLORS[key], height=0.72, label=text

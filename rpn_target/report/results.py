@@ -150,7 +150,7 @@ def _shapes(scheme: AnchorScheme, summary: Summary) -> list[Figures]:
         for width, height in sides.tolist():
             counts = {name: int(count[number]) for name, count in summary.shapes.items()}
             counts["best_of_objects"] = counts.pop("best")
-            counts["forced"] = counts["positive"] - counts["above"]
+            counts["low_quality"] = counts["positive"] - counts["above"]
             entries.append(
                 {"level": level, "stride": lattice.stride, "width": width, "height": height}
             )
@@ -259,12 +259,12 @@ def coverage_rows(
 ) -> list[list[str]]:
     """Return a heading and one row per group of objects."""
     positive = figures["settings"]["pos_iou_thresh"]
-    heading = ["", "objects", f"{signs.at_least}{positive:g}", "forced", never_text(figures, signs),
-               "mean IoU", "crowded", "border"]  # fmt: skip
+    heading = ["", "objects", f"{signs.at_least}{positive:g}", "low quality",
+               never_text(figures, signs), "mean IoU", "crowded", "border"]  # fmt: skip
     rows = [heading]
     for name, tally in groups:
         count = tally["objects"]
-        shares = [percent(tally[key], count) for key in ("above", "forced", "never")]
+        shares = [percent(tally[key], count) for key in ("above", "low_quality", "never")]
         rows.append(
             [name, f"{count:,}", *shares, f"{tally['mean_best_iou']:.3f}" if count else "-",
              f"{tally['crowded']:,}", f"{tally['border']:,}"]
@@ -276,11 +276,13 @@ def sweep_rows(figures: Figures, signs: Signs = PLAIN) -> list[list[str]]:
     """Return a heading and one row per shorter side of `rpn_target.report.suggest.sweep`."""
     positive = figures["settings"]["pos_iou_thresh"]
     heading = ["shorter side", "longer at most", "objects", f"{signs.at_least}{positive:g}",
-               "forced", never_text(figures, signs)]  # fmt: skip
+               "low quality", never_text(figures, signs)]  # fmt: skip
     rows = [heading]
     for one in figures["sweep"]:
         tally = one["objects"]
-        shares = [percent(tally[key], tally["objects"]) for key in ("above", "forced", "never")]
+        shares = [
+            percent(tally[key], tally["objects"]) for key in ("above", "low_quality", "never")
+        ]
         rows.append([str(one["short"]), str(one["max_size"]), f"{tally['objects']:,}", *shares])
     return rows
 
@@ -362,19 +364,19 @@ def level_rows(figures: Figures) -> list[list[str]]:
     rows = [["level", *WORK]]
     for number, level in enumerate(figures["anchors"]["levels"]):
         shapes = [shape for shape in figures["shapes"] if shape["level"] == number]
-        names = ("positive", "forced", "best_of_objects", "valid", "total")
+        names = ("positive", "low_quality", "best_of_objects", "valid", "total")
         sums = {name: sum(shape[name] for shape in shapes) for name in names}
         rows.append([f"{number} (stride {level['stride']:g})", *_work(sums)])
     return rows
 
 
-WORK = ("positives", "forced", "best of objects", "inside")
+WORK = ("positives", "low quality", "best of objects", "inside")
 
 
 def _work(counts: Figures) -> list[str]:
     """Return what anchors do, under the headings of `WORK`."""
     return [
-        f"{counts['positive']:,}", f"{counts['forced']:,}", f"{counts['best_of_objects']:,}",
+        f"{counts['positive']:,}", f"{counts['low_quality']:,}", f"{counts['best_of_objects']:,}",
         percent(counts["valid"], counts["total"]),
     ]  # fmt: skip
 

@@ -115,7 +115,7 @@ def _coverage(figures: Figures) -> str:
         lines.append(f"  ... and {len(classes) - CLASSES} more classes (see --json or --html)")
     lines += [
         "",
-        "  forced: the best anchor is positive only because it is the object's best",
+        "  low quality: the best anchor is positive only because it is the object's best",
         "  crowded: it would do, but all of the object's anchors stand for neighbors",
         f"  border: below {positive:g}, but an anchor that crosses the image border would reach it",
     ]

@@ -23,7 +23,7 @@ from rpn_target.report.workers import Job, summarize
 
 PHOTOS = ("--dataset", "photos")
 FPN = "faster_rcnn_fpn_resnet50_v1b_coco"
-STATES = ("above", "forced", "never")
+STATES = ("above", "low_quality", "never")
 COUNTS = ("objects", *STATES, "crowded", "border", "at_50", "at_70", "ignored")
 SHAPE_COUNTS = ("total", "valid", "positive", "above", "best_of_objects")
 
@@ -101,7 +101,7 @@ def expected_figures(network, short, max_size):
             )
             entry["best_of_objects"] += int((shape[ious.argmax(axis=0)] == kind).sum())
         for row, (iou, elsewhere) in enumerate(zip(best, anywhere)):
-            state = "above" if iou >= np.float32(0.7) else "forced"
+            state = "above" if iou >= np.float32(0.7) else "low_quality"
             state = "never" if iou < np.float32(0.3) else state
             name = Photos.CLASSES[int(label[row, 4])]
             area = (label[row, 2] - label[row, 0]) * (label[row, 3] - label[row, 1])
@@ -185,7 +185,7 @@ def test_idle_shapes_and_levels_are_named(tmp_path, capsys):
     for number, line in enumerate(levels):
         of_level = [shape for shape in shapes if shape["level"] == number]
         sums = [sum(shape[key] for shape in of_level)
-                for key in ("positive", "forced", "best_of_objects")]  # fmt: skip
+                for key in ("positive", "low_quality", "best_of_objects")]  # fmt: skip
         assert line.split()[3:6] == [f"{one:,}" for one in sums]
     assert levels[0].split()[:6] == ["0", "(stride", "4)", "0", "0", "0"]
 
