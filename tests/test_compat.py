@@ -100,6 +100,7 @@ def test_fresh_interpreter_without_warnings():
     assert (result.returncode, result.stdout.strip()) == (0, repr(expected))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second", ["mxnet", "gluoncv"])
 def test_package_comes_first(second):
     """After ``import rpn_target``, MXNet and GluonCV import on this NumPy and Python."""

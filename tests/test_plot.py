@@ -263,6 +263,7 @@ def test_padding_is_not_drawn(columns, sample):
     assert len(ax.patches) == len(expected.patches) == 4
 
 
+@pytest.mark.slow
 def test_importing_the_package_does_not_import_matplotlib():
     code = (
         "import gluoncv, sys; before = 'matplotlib' in sys.modules; import rpn_target;"

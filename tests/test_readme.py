@@ -19,6 +19,7 @@ def blocks(language):
     return re.findall(rf"^```{language}\n(.*?)^```$", README, re.DOTALL | re.MULTILINE)
 
 
+@pytest.mark.slow
 def test_code_prints_what_stands_below_it():
     code, expected = blocks("python")[0], blocks("text")[0]
     result = subprocess.run(

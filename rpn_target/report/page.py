@@ -290,8 +290,8 @@ def _shapes(figures: Figures) -> str:
             '<div class="pair">',
             _image(
                 plots.shape_plot(shown),
-                "Bars: positive anchors of each shape, by IoU and low-quality; the same figures are "
-                "in the table.",
+                "Bars: positive anchors of each shape, by IoU and low-quality; the same figures "
+                "are in the table.",
                 "Width &times; height in pixels as the network sees the image. A shape without a "
                 f"bar never matches.{rest if len(shown) < len(figures['shapes']) else ''}",
             ),

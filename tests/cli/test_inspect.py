@@ -309,6 +309,7 @@ def test_summary_does_not_grow_with_the_dataset(tmp_path):
     assert len(pickle.dumps(many)) < 1.2 * len(pickle.dumps(few))
 
 
+@pytest.mark.slow
 def test_suggestion_raises_the_shares_on_images_kept_aside(tmp_path, capsys):
     # Tall objects of similar size: the usual ratios do not fit.
     rng = np.random.RandomState(0)

@@ -153,6 +153,7 @@ class TestAsPython:
         _, printed, _ = compare(tmp_path, script(IN_PROCESSES_AND_AT_THE_END))
         assert printed.splitlines() == ["[0, 2, 4]", "thread True", "exit True"]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("end", ENDS)
     def test_end(self, script, tmp_path, end):
         """Exit status, and the traceback to the letter."""

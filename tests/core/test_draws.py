@@ -260,6 +260,7 @@ class TestPickling:
             seed_all(1)
             np.testing.assert_array_equal(flat(copy(*arguments)), expected)
 
+    @pytest.mark.slow
     def test_loaded_in_two_programs(self, c4_net, tmp_path):
         """They draw the same, and so do their workers; none repeats another process."""
         transform = FasterRCNNTrainTransform(80, 200, c4_net, num_sample=24, rng=5)
@@ -421,6 +422,7 @@ class TestWorkers:
         shortest = min(map(len, lists))
         assert shortest and len({values[:shortest] for values in lists}) == 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("method", ["fork", "spawn"])
     def test_made_in_a_worker(self, method):
         """Workers may make the thing themselves, as where a script is imported anew."""

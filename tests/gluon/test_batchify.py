@@ -360,6 +360,7 @@ class TestGluonCV:
 
 
 class TestMemory:
+    @pytest.mark.slow
     def test_padding_is_zero_in_used_memory(self, samples, pairs):
         """What is padding was data in batches whose memory has been freed."""
         small, large = samples("Mask", "fpn_net", 3)[:2], samples("Mask", "fpn_net", 7)[2:4]

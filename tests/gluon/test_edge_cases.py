@@ -68,6 +68,7 @@ def join(levels):
     return np.concatenate([level.ravel() for level in levels])
 
 
+@pytest.mark.filterwarnings("ignore:no image of a batch:rpn_target.RPNTargetWarning")
 class TestNoBoxes:
     @each_rng
     @pytest.mark.parametrize("count", [1, 50])
@@ -385,6 +386,7 @@ class TestLargeImages:
         assert [batch[2][0].shape for batch in batches] == [(1, 25 * 38 * 9)] * 2
 
 
+@pytest.mark.filterwarnings("ignore:no image of a batch:rpn_target.RPNTargetWarning")
 class TestNothingSampled:
     @each_net
     def test_batch(self, request, name):

@@ -149,6 +149,7 @@ class TestGluonCV:
             boxes = make_boxes(kind, 5, height, width, anchors)
             judge(pyramid, boxes, height, width)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "pyramid, height, width, count",
         [("c4", 600, 800, 1), ("c4", 600, 1000, 30), ("c4", 1333, 800, 100), ("fpn", 800, 1217, 8),

@@ -335,6 +335,7 @@ class TestLoader:
             drawn = masks.asnumpy().any(axis=(2, 3)).sum(axis=1)
             assert (drawn <= flagged).all() and drawn.any()
 
+    @pytest.mark.slow
     @NETS
     def test_one_worker_and_the_state_after_it(self, transforms, networks, name):
         ours, theirs = transforms(name, num_sample=32)

@@ -115,6 +115,7 @@ class Cycle:
 
 
 class TestLoader:
+    @pytest.mark.slow
     @EACH_KIND
     def test_two_hundred_held_at_once(self, workers):
         """More than there are slots; later epochs use others, and the memory comes back."""
@@ -133,6 +134,7 @@ class TestLoader:
         del loader
         assert slots() == (0, 0)
 
+    @pytest.mark.slow
     @EACH_KIND
     def test_two_hundred_iterations_left(self, workers):
         """After a batch or some, while others are on their way."""
@@ -159,6 +161,7 @@ class TestLoader:
         for index in range(10, 30):
             check(next(other), [2 * index, 2 * index + 1])
 
+    @pytest.mark.slow
     @EACH_KIND
     def test_two_thousand_sizes(self, workers):
         loader = pairs(2000, make_of_size, **workers)
@@ -172,6 +175,7 @@ class TestLoader:
         assert resident_megabytes() - before < 60  # a slot is up to 3 MB
         assert len(recycled_memory._mappings) <= 24
 
+    @pytest.mark.slow
     @EACH_KIND
     def test_forks_while_batches_are_held(self, workers):
         """A second loader, os.fork, a process: each may drop what it inherits."""
@@ -250,6 +254,7 @@ class TestLoader:
             assert recycled_memory._mappings
         assert not recycled_memory._mappings
 
+    @pytest.mark.slow
     def test_few_files(self):
         """With `ulimit -n 64`, batches held, too."""
         run_script("""
@@ -294,6 +299,7 @@ class TestForksAndEnds:
             for product in products:
                 np.testing.assert_allclose(product.asnumpy(), expected, rtol=1e-5)
 
+    @pytest.mark.slow
     def test_interpreter_ends(self):
         """With arrays in globals and in cycles, results pending, and workers at work."""
         run_script("""
@@ -352,6 +358,7 @@ class TestSending:
         make([3, 4])
         check(read, [1, 2])
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("method", ["fork", "spawn"])
     def test_connection(self, method):
         process, connection = ask([4, 5], method=method)

@@ -291,6 +291,7 @@ def test_twice_and_back():
     helpers.assert_same(predict(net), before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ("c4", "fpn"))
 @pytest.mark.parametrize("other", (SAME, OTHER), ids=("same number", "other number"))
 def test_transforms_see_the_new_anchors(name, other):

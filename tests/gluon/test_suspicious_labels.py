@@ -187,6 +187,7 @@ def test_huge_values_are_cut_and_refused_at_once(name: str, value: object) -> No
     assert len(str(caught.value)) < 600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["register_at_fork", "memfd_create"])
 def test_import_without(name: str) -> None:
     """As on Windows and macOS."""

@@ -79,6 +79,7 @@ def resident_megabytes():
         return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / MEGABYTE
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux's /proc")
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_loader_does_not_grow_the_main_process(fpn_net, num_workers):

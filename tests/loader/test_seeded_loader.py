@@ -453,6 +453,7 @@ class TestRanks:
         assert sorted(union) == sorted(single)
         assert len(set(union)) == len(SIZES)
 
+    @pytest.mark.filterwarnings("ignore:no image of a batch:rpn_target.RPNTargetWarning")
     @pytest.mark.parametrize("name", ["faster", "mask"])
     def test_bytes_of_batches(self, request, name, c4_net):
         """Two ranks with batches of one image, in processes, against a rank without workers."""

@@ -32,6 +32,7 @@ def rest_of(loader, end=3):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("last_batch", ["keep", "discard", "rollover"])
 @pytest.mark.parametrize("workers", WORKERS, ids=str)
 def test_after_every_batch(last_batch, workers):

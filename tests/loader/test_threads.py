@@ -34,6 +34,7 @@ def batches(dataset, **options):
         return [[array.asnumpy().tolist() for array in batch] for batch in loader]
 
 
+@pytest.mark.slow
 def test_record_file(record_file):
     dataset = RecordFileDataset(record_file)
     found = batches(dataset, num_workers=4, thread_pool=True)

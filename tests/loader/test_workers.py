@@ -158,6 +158,7 @@ class TestDeath:
         (warning,) = without_forks(caught)
         assert warning.filename == __file__
 
+    @pytest.mark.slow
     @each_end
     @pytest.mark.parametrize("options", [{}, dict(num_workers=1, prefetch=0)], ids=str)
     def test_always(self, tmp_path, action, how, options):
@@ -179,6 +180,7 @@ class TestDeath:
             path.unlink()
             assert read(loader) == wanted[2:]
 
+    @pytest.mark.slow
     def test_many_at_once(self, tmp_path):
         """Every batch ends its process once."""
         wanted = read(loader_of(num_workers=0))
@@ -206,6 +208,7 @@ class TestDeath:
                 read(loader)
             assert read(loader) == wanted[1:]
 
+    @pytest.mark.slow
     def test_memory_that_its_process_takes_along(self):
         """A batch that has arrived but cannot be opened is loaded again."""
         wanted = read(loader_of(num_workers=0, batchify_fn=in_shared_memory))
@@ -219,6 +222,7 @@ class TestDeath:
                 found.append(plain(next(batches)))
             assert [found + [plain(batch) for batch in batches]] == wanted
 
+    @pytest.mark.slow
     def test_large_requests_and_results(self):
         """Neither side waits for the other to take what it sends."""
         wanted = read(loader_of(num_workers=0, size=60_000, batch_size=20_000))

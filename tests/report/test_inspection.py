@@ -67,6 +67,7 @@ def test_figures_and_page_of_any_dataset(c4_net, tmp_path):
     assert "<!DOCTYPE" not in notebook  # escaped, within the attribute
 
 
+@pytest.mark.slow
 def test_same_as_the_command(fpn_resnet50, tmp_path):
     report_helpers.write_voc(tmp_path, report_helpers.make_samples(8))
     command = report_helpers.figures_of(
@@ -156,6 +157,7 @@ def test_other_networks_are_refused():
         rpn_target.inspect_dataset(Bars(), mx.gluon.nn.Dense(2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["c4_net", "fpn_net"])
 def test_suggested_anchors_can_be_set_and_are_better(name, request):
     shared = request.getfixturevalue(name)
@@ -180,6 +182,7 @@ def test_suggested_anchors_can_be_set_and_are_better(name, request):
     assert new["never"] < old["never"]
 
 
+@pytest.mark.slow
 def test_the_line_of_the_report_works(c4_net):
     report = rpn_target.inspect_dataset(Bars(40), c4_net)
     suggestion = report.figures["suggestion"]
@@ -267,6 +270,7 @@ def test_anchors_that_no_scales_make_get_no_suggestion_and_the_report_says_why(c
     assert why in report.page()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["c4_net", "fpn_net"])
 def test_every_number_of_anchors_comes_with_a_line_that_works(name, request):
     net = request.getfixturevalue(name)
@@ -356,6 +360,7 @@ def test_search_keeps_what_it_cannot_improve(strides):
     np.testing.assert_allclose(iou, 1, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_advice_is_ranked_and_honest(c4_net):
     report = rpn_target.inspect_dataset(Bars(40), c4_net)
     remedies = report.figures["suggestion"]["remedies"]

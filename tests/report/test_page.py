@@ -145,6 +145,7 @@ def test_names_are_escaped(odd_page):
     assert "<script>" not in text
 
 
+@pytest.mark.slow
 def test_same_page_twice(photos_page, tmp_path):
     again = tmp_path / "again.html"
     assert run("inspect", "--dataset", "photos", "--suggest", "--html", again) == 0
