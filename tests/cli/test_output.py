@@ -1,15 +1,20 @@
 """Output files: refused in time, and whole or not there."""
 
 import os
+import pathlib
 import resource
 import signal
 import stat
+import subprocess
+import sys
 
 import helpers  # noqa: F401  imports rpn_target before MXNet
 import pytest
 
 from rpn_target.cli.main import CommandError
 from rpn_target.cli.output import PICTURE_FORMATS, check_output, write_output
+
+ROOT = str(pathlib.Path(__file__).resolve().parents[2])
 
 
 def test_none():
@@ -109,3 +114,24 @@ def test_full_disk(old, tmp_path):
     assert os.listdir(tmp_path) == ([] if old is None else ["a.json"])
     if old is not None:
         assert path.read_text() == old
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs Linux's /dev/full")
+@pytest.mark.parametrize("command", ["inspect", "show"])
+def test_standard_output_on_a_full_disk(command, tmp_path):
+    """One line and status 2; the files are written all the same."""
+    asked = {"inspect": ["--json", "out"], "show": ["--index", "5", "--out", "out.png"]}[command]
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", "-m", "rpn_target", command, "--dataset", "photos"]
+            + asked,
+            stdout=full, stderr=subprocess.PIPE, text=True, cwd=str(tmp_path), timeout=300,
+            env=dict(os.environ, PYTHONPATH=ROOT),
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr.endswith(
+        f"rpn-target {command}: cannot write the output: No space left on device\n"
+    )
+    assert "Traceback" not in done.stderr
+    assert os.listdir(tmp_path) == [asked[-1]]
