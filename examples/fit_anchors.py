@@ -6,9 +6,9 @@ default anchors cover badly. A small Faster R-CNN with a feature pyramid is trai
 random weights with its default anchors and with those of `rpn_target.suggest_anchors`, for as many
 iterations. Printed and drawn is the recall of the RPN's proposals on images kept aside.
 
-One seed takes some five minutes on two CPU cores. In three runs, of 160 iterations from random
-weights, the recall at IoU 0.7 was 8% on the mean with suggested anchors, 2% with the default ones;
-at 0.5 there was no clear difference (26% and 25%). See fit_anchors.png.
+One seed takes some five minutes on two CPU cores. In three runs, of 320 iterations, 74% of the bars
+were found at IoU 0.5 with suggested anchors and 62% with the default ones, 43% and 20% at 0.7: see
+fit_anchors.png.
 """
 
 from __future__ import annotations
@@ -30,9 +30,13 @@ from train_faster_rcnn import compute_losses, split_and_load
 
 PHOTOS = Path(__file__).resolve().parent / "photos" / "JPEGImages"
 WIDTH, HEIGHT = 320, 240
-TRAIN_IMAGES, TEST_IMAGES = 60, 20
+TRAIN_IMAGES, TEST_IMAGES = 60, 40
 BATCH = 2
 THRESHOLDS = (0.5, 0.7)
+# Adam's learning rate, and the share of the iterations after which it is a tenth: with another seed
+# (100), default anchors did best with these, of three tried. SGD at 1e-2 hardly learns in so few iterations from
+# random weights: the loss of the RPN's scores stays near that of guessing the share of positives.
+LEARNING_RATE, FULL_RATE = 3e-4, 0.75
 SIDES = ("default", "suggested")
 
 
@@ -128,12 +132,13 @@ def train(train_set, test_set, suggestion, seed, iterations, every):
         train_set, transform, seed, batch_size=BATCH, shuffle=True, last_batch="discard",
         batchify_fn=rpn_target.FasterRCNNTrainBatchify(net),
     )  # fmt: skip
-    trainer = gluon.Trainer(
-        net.collect_train_params(), "sgd", {"learning_rate": 1e-3, "momentum": 0.9, "wd": 1e-4}
-    )
+    options = {"learning_rate": LEARNING_RATE, "wd": 1e-4}
+    trainer = gluon.Trainer(net.collect_train_params(), "adam", options)
     recalls, done = [recall(net, test_set)], 0
     while done < iterations:
         for batch in loader:
+            if done == round(FULL_RATE * iterations):
+                trainer.set_learning_rate(LEARNING_RATE / 10)
             with autograd.record():
                 loss = sum(compute_losses(net, *split_and_load(batch, [mx.cpu()])[0]))
             loss.backward()
@@ -177,7 +182,7 @@ def draw_recalls(recalls, at, path):
                 linestyle="-" if side else "--", label=f"{SIDES[side]} anchors",
             )  # fmt: skip
         axes.set_title(f"IoU of at least {threshold}")
-        axes.set_xlabel("training iterations")
+        axes.set_xlabel("training iterations, two images each")
         axes.grid(color="#d8dce2", linewidth=0.7)
         axes.spines[["top", "right"]].set_visible(False)
     both[0].set_ylabel("% of objects among the proposals")
@@ -193,8 +198,8 @@ def main(argv=None):
     )
     add = parser.add_argument
     add("--seeds", type=int, default=1, help="how often, each from other data and weights")
-    add("--iterations", type=int, default=160, help="of two images each (default: %(default)s)")
-    add("--every", type=int, default=40, help="iterations from one evaluation to the next")
+    add("--iterations", type=int, default=320, help="of two images each (default: %(default)s)")
+    add("--every", type=int, default=80, help="iterations from one evaluation to the next")
     add("--train-images", type=int, default=TRAIN_IMAGES, help="default: %(default)s")
     add("--test-images", type=int, default=TEST_IMAGES, help="default: %(default)s")
     add("--plot", default="fit_anchors.png", help="file to draw to (default: %(default)s)")
