@@ -34,8 +34,9 @@ TRAIN_IMAGES, TEST_IMAGES = 60, 40
 BATCH = 2
 THRESHOLDS = (0.5, 0.7)
 # Adam's learning rate, and the share of the iterations after which it is a tenth: with another seed
-# (100), default anchors did best with these, of three tried. SGD at 1e-2 hardly learns in so few iterations from
-# random weights: the loss of the RPN's scores stays near that of guessing the share of positives.
+# (100), default anchors did best with these, of three tried. SGD at 1e-2 hardly learns in so few
+# iterations from random weights: the loss of the RPN's scores stays near that of guessing the
+# share of positives.
 LEARNING_RATE, FULL_RATE = 3e-4, 0.75
 SIDES = ("default", "suggested")
 

@@ -151,8 +151,8 @@ def _boxes(case: Case, count: int) -> list[np.ndarray]:
 def _sampler(case: Case, count: int) -> Step:
     lattice = case.lattice
     valid = np.zeros((len(lattice), 1), bool)
-    inside = lattice.inside(case.width, case.height)
-    valid[inside.select(np.arange(len(inside)))] = True
+    found = lattice.valid(case.width, case.height)
+    valid[found.select(np.arange(len(found)))] = True
     ious = [
         np.where(valid, mx.nd.contrib.box_iou(case.anchors, mx.nd.array(boxes)).asnumpy(), -1)
         for boxes in _boxes(case, count)

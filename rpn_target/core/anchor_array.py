@@ -28,7 +28,7 @@ from .boxes import (
     with_margin,
 )
 from .lattice import STRIDE_MARGIN, AnchorLattice, Level
-from .valid import IndexInside
+from .valid import AnchorSet
 
 __all__ = ["AnchorArray", "read_anchors"]
 
@@ -168,7 +168,7 @@ class AnchorArray:
         """Return the corner boxes (K, 4) of the anchors with these numbers."""
         return self._corners[:, index].T
 
-    def inside(self, width: float, height: float, border: float = 0) -> IndexInside:
+    def valid(self, width: float, height: float, border: float = 0) -> AnchorSet:
         """Return the valid anchors: those that stick out of the image by no more than a border."""
         xmin, ymin, xmax, ymax = self._corners
         near = np.float32(-border)
@@ -176,31 +176,35 @@ class AnchorArray:
         valid &= xmax < np.float32(width + border)
         valid &= ymax < np.float32(height + border)
         valid[self._size :] = False
-        return IndexInside(valid)
+        return AnchorSet(valid)
 
-    def overlaps(self, boxes: np.ndarray, threshold: float, inside: IndexInside) -> Overlaps:
+    def overlaps(self, boxes: np.ndarray, threshold: float, valid: AnchorSet) -> Overlaps:
         """Find the valid anchors that overlap a box by a threshold, or best.
 
         See `rpn_target.core.matcher` for what is returned.
         """
         everything = np.arange(len(boxes))
-        best, overlaps = self._search(boxes, everything, np.full(len(boxes), threshold), inside)
-        parts = [overlaps]
+        best, overlaps = self._search(boxes, everything, np.full(len(boxes), threshold), valid)
         # Where a box's best anchor is below the threshold, it is looked for once more, from an
         # IoU on that some anchor is known to have.
         todo = np.flatnonzero(best < threshold)
+        if len(todo):  # the first search, which begins a little below, may have found it, too
+            is_done = best[overlaps[1]] >= threshold
+            anchor, box, iou = overlaps
+            overlaps = anchor[is_done], box[is_done], iou[is_done]
+        parts = [overlaps]
         for start in range(0, len(todo), BOXES_AT_ONCE):
             rows = todo[start : start + BOXES_AT_ONCE]
-            known = self._some_overlap(boxes[rows], inside)
-            best[rows], (anchor, box, iou) = self._search(boxes, rows, known, inside)
+            known = self._some_overlap(boxes[rows], valid)
+            best[rows], (anchor, box, iou) = self._search(boxes, rows, known, valid)
             kept = ties(iou, best[box])
             parts.append((anchor[kept], box[kept], iou[kept]))
         anchor, box, iou = (np.concatenate(arrays) for arrays in zip(*parts))
         return anchor, box, iou, best
 
-    def covered(self, regions: np.ndarray, threshold: float, inside: IndexInside) -> np.ndarray:
+    def covered(self, regions: np.ndarray, threshold: float, valid: AnchorSet) -> np.ndarray:
         """Return the valid anchors, ascending, with this share of their area in some region."""
-        left = np.flatnonzero(inside.mask)
+        left = np.flatnonzero(valid.mask)
         found = [left[:0]]
         for region in regions:  # an anchor is looked at until some region covers it
             share = intersection_over_area(self._corners.take(left, 1), region)
@@ -210,7 +214,7 @@ class AnchorArray:
         return np.sort(np.concatenate(found))
 
     def _search(
-        self, boxes: np.ndarray, rows: np.ndarray, thresholds: np.ndarray, inside: IndexInside
+        self, boxes: np.ndarray, rows: np.ndarray, thresholds: np.ndarray, valid: AnchorSet
     ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Search the overlaps of some of the boxes, each from a threshold of its own.
 
@@ -228,16 +232,16 @@ class AnchorArray:
         anchor, box, iou : np.ndarray of shape (P,)
             The overlaps, where ``box`` is a row of ``boxes``.
         """
-        anchor, box, iou = self._above(boxes[rows], with_margin(thresholds), inside)
+        anchor, box, iou = self._above(boxes[rows], with_margin(thresholds), valid)
         return largest_per_box(box, iou, len(rows)), (anchor, rows[box], iou)
 
     def _above(
-        self, boxes: np.ndarray, thresholds: np.ndarray, inside: IndexInside
+        self, boxes: np.ndarray, thresholds: np.ndarray, valid: AnchorSet
     ) -> tuple[np.ndarray, ...]:
         """Return the overlaps of valid anchors that are above 0 and reach their box's threshold."""
-        valid = inside.mask.reshape(-1, BLOCK)
+        mask = valid.mask.reshape(-1, BLOCK)
         thresholds = thresholds.astype(np.float32)
-        bound = self._bound(boxes, valid)
+        bound = self._bound(boxes, mask)
         box_of_pair, block_of_pair = np.nonzero((bound >= thresholds[:, None]) & (bound > 0))
         found = [(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32))]
         step = PAIRS_AT_ONCE // BLOCK
@@ -248,25 +252,25 @@ class AnchorArray:
                 self._blocks.take(block, 1), boxes.T.take(box, 1)[..., None]
             )
             enough = np.flatnonzero(
-                (iou >= thresholds[box, None]) & (iou > 0) & valid.take(block, 0)
+                (iou >= thresholds[box, None]) & (iou > 0) & mask.take(block, 0)
             )
             pair, number = np.divmod(enough, BLOCK)
             found.append((block[pair] * BLOCK + number, box[pair], iou.ravel()[enough]))
         return tuple(np.concatenate(parts) for parts in zip(*found))
 
-    def _some_overlap(self, boxes: np.ndarray, inside: IndexInside) -> np.ndarray:
+    def _some_overlap(self, boxes: np.ndarray, valid: AnchorSet) -> np.ndarray:
         """Return for each box the largest IoU (m,) in the block that promises most."""
-        valid = inside.mask.reshape(-1, BLOCK)
-        block = self._bound(boxes, valid).argmax(axis=1)
+        mask = valid.mask.reshape(-1, BLOCK)
+        block = self._bound(boxes, mask).argmax(axis=1)
         iou = intersection_over_union(self._blocks.take(block, 1), boxes.T[:, :, None])
-        return np.where(valid[block], iou, 0).max(axis=1)
+        return np.where(mask[block], iou, 0).max(axis=1)
 
-    def _bound(self, boxes: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    def _bound(self, boxes: np.ndarray, mask: np.ndarray) -> np.ndarray:
         """Return an upper bound (m, blocks) of the IoU of each box with a block's valid anchors."""
         boxes = boxes.T[:, :, None]
         box_area = area(boxes)
-        bound = np.empty((boxes.shape[1], len(valid)), np.float32)
-        step = max(1, PAIRS_AT_ONCE // max(1, len(valid)))
+        bound = np.empty((boxes.shape[1], len(mask)), np.float32)
+        step = max(1, PAIRS_AT_ONCE // max(1, len(mask)))
         for start in range(0, len(bound), step):
             part = slice(start, start + step)
             with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
@@ -278,5 +282,5 @@ class AnchorArray:
                 union = np.maximum(self._least_area, shared) + box_area[part] - shared
                 np.divide(shared, union, out=bound[part])
             bound[part][shared <= 0] = 0
-        bound[:, ~valid.any(axis=1)] = 0
+        bound[:, ~mask.any(axis=1)] = 0
         return bound

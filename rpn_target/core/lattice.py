@@ -23,7 +23,7 @@ from .boxes import (
     largest_per_box,
     with_margin,
 )
-from .valid import LatticeInside
+from .valid import ValidAnchors
 from .windows import anchors_in_windows, iof_windows, iou_windows, nearest_overlap
 
 __all__ = ["AnchorLattice", "Level", "base_boxes", "level_slices"]
@@ -184,7 +184,7 @@ class AnchorLattice:
             raise ValueError(f"{len(levels)} levels need as many shapes, but got {shapes}")
         if not len(levels) or min(min(shape) for shape in shapes) < 1:
             raise ValueError(f"every feature map needs at least one cell, but got {shapes}")
-        self._inside: tuple[tuple[float, float, float], LatticeInside] | None = None
+        self._valid: tuple[tuple[float, float, float], ValidAnchors] | None = None
         self.shapes = tuple((int(height), int(width)) for height, width in shapes)
         self.depths = tuple(level.anchors_per_cell for level in levels)
         self._slices = level_slices(self.shapes, self.depths)
@@ -257,32 +257,32 @@ class AnchorLattice:
         """Split an array (N, ...) into views (rows, columns, A * ...), one per level."""
         return [array[part].reshape(*shape, -1) for part, shape in zip(self._slices, self.shapes)]
 
-    def inside(self, width: float, height: float, border: float = 0) -> LatticeInside:
+    def valid(self, width: float, height: float, border: float = 0) -> ValidAnchors:
         """Return the valid anchors: those that stick out of the image by no more than a border."""
         key = width, height, border
-        cached = self._inside  # read once: threads share the lattice
+        cached = self._valid  # read once: threads share the lattice
         if cached is None or cached[0] != key:
-            cached = self._inside = key, LatticeInside(self, width, height, border)
+            cached = self._valid = key, ValidAnchors(self, width, height, border)
         return cached[1]
 
-    def overlaps(self, boxes: np.ndarray, threshold: float, inside: LatticeInside) -> Overlaps:
+    def overlaps(self, boxes: np.ndarray, threshold: float, valid: ValidAnchors) -> Overlaps:
         """Find the valid anchors that overlap a box by a threshold, or best.
 
         See `rpn_target.core.matcher` for what is returned.
         """
-        nearest = nearest_overlap(self, boxes, inside)
+        nearest = nearest_overlap(self, boxes, valid)
         thresholds = with_margin(np.minimum(threshold, nearest.astype(np.float64)))
-        windows = iou_windows(self, boxes, thresholds, inside)
+        windows = iou_windows(self, boxes, thresholds, valid)
         anchor, box, corners = anchors_in_windows(self, windows)
         iou = intersection_over_union(corners, boxes.T[:, box])
         return anchor, box, iou, largest_per_box(box, iou, len(boxes))
 
-    def covered(self, regions: np.ndarray, threshold: float, inside: LatticeInside) -> np.ndarray:
+    def covered(self, regions: np.ndarray, threshold: float, valid: ValidAnchors) -> np.ndarray:
         """Return the valid anchors, ascending, with this share of their area in some region."""
         # Few regions cover most anchors again and again, so that a mask is smaller than lists.
         covered = np.zeros(len(self), bool)
         levels = self.split(covered)  # views
-        windows = iof_windows(self, regions, threshold * (1 - MARGIN), inside)
+        windows = iof_windows(self, regions, threshold * (1 - MARGIN), valid)
         for region, base, row, column, rows, columns in zip(*(part.tolist() for part in windows)):
             level = self.level[base]
             window = levels[level][row : row + rows, column : column + columns]

@@ -11,7 +11,7 @@ over the boxes; where boxes tie, it matches the one in the lowest row. In float3
 
 `match_anchors` applies it to anchors and boxes. Only anchors with IoU ``>= neg_iou_thresh`` need
 be known one by one; the anchors, lattice or array, find them with their method
-``overlaps(boxes, threshold, inside)``. An *overlap* is a pair of an anchor and a box with their
+``overlaps(boxes, threshold, valid)``. An *overlap* is a pair of an anchor and a box with their
 IoU. The method returns three arrays with one entry per overlap (the anchor's number, the box's
 row, the IoU) and, per box, its largest IoU over all valid anchors. Among the overlaps are all that
 reach the threshold or tie with the best of their box; there may be others.
@@ -27,7 +27,7 @@ import numpy as np
 
 from .boxes import EPSILON, Overlaps, intersection_over_union, ties
 from .settings import TargetSettings, shown
-from .valid import IndexInside, Ranked, Remainder
+from .valid import AnchorSet, Ranked, Remainder
 
 __all__ = ["Anchors", "Matching", "check_ious", "match_anchors", "match_ious"]
 
@@ -45,9 +45,9 @@ class Anchors(Protocol):
 
     def __len__(self) -> int: ...
     def corners(self, index: np.ndarray) -> np.ndarray: ...  # noqa: D102
-    def inside(self, width: float, height: float, border: float = 0) -> Any: ...  # noqa: D102
-    def overlaps(self, boxes: np.ndarray, threshold: float, inside: Any) -> Overlaps: ...  # noqa: D102
-    def covered(self, regions: np.ndarray, threshold: float, inside: Any) -> np.ndarray: ...  # noqa: D102
+    def valid(self, width: float, height: float, border: float = 0) -> Any: ...  # noqa: D102
+    def overlaps(self, boxes: np.ndarray, threshold: float, valid: Any) -> Overlaps: ...  # noqa: D102
+    def covered(self, regions: np.ndarray, threshold: float, valid: Any) -> np.ndarray: ...  # noqa: D102
 
 
 class Matching(NamedTuple):
@@ -86,33 +86,33 @@ def match_anchors(
         Regions of the image; an anchor with at least ``ignore_iof_thresh`` of its area in one of
         them is no negative.
     """
-    inside = anchors.inside(width, height, settings.allowed_border)
+    valid = anchors.valid(width, height, settings.allowed_border)
     nothing = np.zeros(0, np.int64)
-    if not len(inside) and len(boxes) and settings.low_quality_matches == "gluoncv":
+    if not len(valid) and len(boxes) and settings.low_quality_matches == "gluoncv":
         # With every IoU at -1, every anchor ties with the best.
         everything = np.arange(len(anchors))
-        return Matching(everything, np.zeros_like(everything), inside)
-    if not len(inside) or not len(boxes):
+        return Matching(everything, np.zeros_like(everything), valid)
+    if not len(valid) or not len(boxes):
         positives, matches, others = nothing, nothing, nothing
     elif np.float32(settings.neg_iou_thresh) <= 0:
-        return _match_without_negatives(anchors, boxes, inside, settings)
+        return _match_without_negatives(anchors, boxes, valid, settings)
     else:
-        positives, matches, others = _search(anchors, boxes, inside, settings)
+        positives, matches, others = _search(anchors, boxes, valid, settings)
     if ignore is not None and len(ignore):
-        covered = anchors.covered(ignore, settings.ignore_iof_thresh, inside)
+        covered = anchors.covered(ignore, settings.ignore_iof_thresh, valid)
         others = np.union1d(others, covered)
-    return Matching(positives, matches, Remainder(inside, others))
+    return Matching(positives, matches, Remainder(valid, others))
 
 
 def _search(
-    anchors: Anchors, boxes: np.ndarray, inside: Any, settings: TargetSettings
+    anchors: Anchors, boxes: np.ndarray, valid: Any, settings: TargetSettings
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return positives and their matches, and all valid anchors that are not negative."""
     negative = np.float32(settings.neg_iou_thresh)
-    found, lowest = _search_some(anchors, boxes[:BOXES_AT_ONCE], inside, settings)
+    found, lowest = _search_some(anchors, boxes[:BOXES_AT_ONCE], valid, settings)
     for start in range(BOXES_AT_ONCE, len(boxes), BOXES_AT_ONCE):
         part = boxes[start : start + BOXES_AT_ONCE]
-        (anchor, match, *rest), lowest_of_part = _search_some(anchors, part, inside, settings)
+        (anchor, match, *rest), lowest_of_part = _search_some(anchors, part, valid, settings)
         both = zip(found, (anchor, match + start, *rest))
         anchor, match, iou, low_quality = (np.concatenate(arrays) for arrays in both)
         found = _per_anchor(anchor, match, iou, low_quality, len(boxes))
@@ -134,11 +134,11 @@ def _search(
 
 
 def _search_some(
-    anchors: Anchors, boxes: np.ndarray, inside: Any, settings: TargetSettings
+    anchors: Anchors, boxes: np.ndarray, valid: Any, settings: TargetSettings
 ) -> tuple[PerAnchor, np.float32]:
     """Return the anchors that matter to these boxes, and the lowest of the boxes' largest IoUs."""
     negative = np.float32(settings.neg_iou_thresh)
-    anchor, box, iou, best_of_box = anchors.overlaps(boxes, float(negative), inside)
+    anchor, box, iou, best_of_box = anchors.overlaps(boxes, float(negative), valid)
     low_quality = is_low_quality(iou, best_of_box[box], settings)
     kept = np.flatnonzero(low_quality | (iou >= negative))
     overlaps = anchor[kept], box[kept], iou[kept], low_quality[kept]
@@ -201,14 +201,14 @@ def _per_anchor(
 
 
 def _match_without_negatives(
-    anchors: Anchors, boxes: np.ndarray, inside: Any, settings: TargetSettings
+    anchors: Anchors, boxes: np.ndarray, valid: Any, settings: TargetSettings
 ) -> Matching:
     """Apply the rule at ``neg_iou_thresh`` 0, where every valid anchor may be positive.
 
     The exact way without any search: all IoUs, in pieces, once for the best of each box and once
     more for the anchors.
     """
-    number = inside.select(np.arange(len(inside)))
+    number = valid.select(np.arange(len(valid)))
     pieces = _in_pieces(number, len(boxes))
     best_of_box = np.max(
         [_all_overlaps(anchors, piece, boxes).max(axis=0) for piece in pieces], axis=0
@@ -220,7 +220,7 @@ def _match_without_negatives(
         low_quality = is_low_quality(iou, best_of_box, settings).any(axis=1)
         chosen.append(low_quality | (iou.max(axis=1) >= np.float32(settings.pos_iou_thresh)))
     positive = np.concatenate(chosen)
-    nothing = IndexInside(np.zeros(0, bool))
+    nothing = AnchorSet(np.zeros(0, bool))
     return Matching(number[positive], np.concatenate(matches)[positive], nothing)
 
 
@@ -268,7 +268,7 @@ def match_ious(ious: np.ndarray, settings: TargetSettings) -> tuple[Matching, np
     count, boxes = ious.shape
     if not count or not boxes:
         nothing = np.zeros(0, np.int64)
-        everything = IndexInside(np.ones(count, bool))
+        everything = AnchorSet(np.ones(count, bool))
         return Matching(nothing, nothing, everything), np.zeros(count, np.int64)
     rows = max(1, min(MOST_ROWS, CACHED // (boxes * ious.itemsize)))  # of a block
     with np.errstate(invalid="ignore"):  # a NaN, which is refused
@@ -284,7 +284,7 @@ def match_ious(ious: np.ndarray, settings: TargetSettings) -> tuple[Matching, np
     positive[low_quality] = True
     negative[low_quality] = False
     positives = np.flatnonzero(positive)
-    return Matching(positives, matches[positives], IndexInside(negative)), matches
+    return Matching(positives, matches[positives], AnchorSet(negative)), matches
 
 
 def _largest(ious: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

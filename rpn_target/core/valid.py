@@ -15,7 +15,7 @@ import numpy as np
 if TYPE_CHECKING:
     from .lattice import AnchorLattice
 
-__all__ = ["IndexInside", "LatticeInside", "Ranked", "Remainder"]
+__all__ = ["AnchorSet", "ValidAnchors", "Ranked", "Remainder"]
 
 
 class Ranked(Protocol):
@@ -25,7 +25,7 @@ class Ranked(Protocol):
     def select(self, rank: np.ndarray) -> np.ndarray: ...  # noqa: D102
 
 
-class LatticeInside:
+class ValidAnchors:
     """The valid anchors of an `AnchorLattice`.
 
     An anchor is valid unless ``xmin < -border``, ``ymin < -border``, ``xmax >= width + border``
@@ -102,17 +102,18 @@ class LatticeInside:
 def _span(
     outside_near: np.ndarray, inside_far: np.ndarray, start: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return first and end of the run where the near side is in and the far side too.
+    """Return the first valid column (or row) of each base box, and the one behind the last.
 
-    Corners ascend along the lattice, so counting the anchors outside gives the run.
+    Corners ascend along the lattice, so the columns whose near side is outside come first, and
+    those whose far side is outside come last: counting is enough.
     """
     first = np.add.reduceat(outside_near, start, dtype=np.int64)
     end = np.add.reduceat(inside_far, start, dtype=np.int64)
     return first, np.maximum(first, end)
 
 
-class IndexInside:
-    """A set of anchors given by a mask, with the same interface as `LatticeInside`.
+class AnchorSet:
+    """A set of anchors given by a mask, used as `ValidAnchors` are.
 
     Parameters
     ----------
@@ -142,12 +143,12 @@ class Remainder:
 
     Parameters
     ----------
-    whole : LatticeInside or IndexInside
+    whole : ValidAnchors or AnchorSet
     removed : np.ndarray, int64
         Numbers of anchors of ``whole``, ascending, to leave out.
     """
 
-    def __init__(self, whole: LatticeInside | IndexInside, removed: np.ndarray):
+    def __init__(self, whole: ValidAnchors | AnchorSet, removed: np.ndarray):
         self._whole = whole
         # A rank r of the remainder is rank r + k of the whole, where k removed anchors come
         # before it: those whose rank, less the removed ones before them, is at most r.

@@ -20,7 +20,7 @@ from .boxes import area, intersection_over_union
 
 if TYPE_CHECKING:
     from .lattice import AnchorLattice
-    from .valid import LatticeInside
+    from .valid import ValidAnchors
 
 __all__ = ["Windows", "anchors_in_windows", "iof_windows", "iou_windows", "nearest_overlap"]
 
@@ -41,7 +41,7 @@ class Windows(NamedTuple):
 
 
 def iou_windows(
-    lattice: AnchorLattice, boxes: np.ndarray, thresholds: np.ndarray, inside: LatticeInside
+    lattice: AnchorLattice, boxes: np.ndarray, thresholds: np.ndarray, valid: ValidAnchors
 ) -> Windows:
     """Find where the valid anchors are whose IoU with a box may reach the box's threshold.
 
@@ -51,24 +51,24 @@ def iou_windows(
     boxes : np.ndarray of shape (M, 4), float32
     thresholds : np.ndarray of shape (M,), float64
         At 0, every anchor that shares some area with the box is found.
-    inside : LatticeInside
+    valid : ValidAnchors
         The windows are cut to its rows and columns.
     """
     share = (thresholds / (1 + thresholds))[:, None]
     areas = area(boxes.astype(np.float64).T)[:, None] + area(lattice.base.T)
-    return _find_windows(lattice, boxes, share * areas, inside)
+    return _find_windows(lattice, boxes, share * areas, valid)
 
 
 def iof_windows(
-    lattice: AnchorLattice, regions: np.ndarray, threshold: float, inside: LatticeInside
+    lattice: AnchorLattice, regions: np.ndarray, threshold: float, valid: ValidAnchors
 ) -> Windows:
     """Find where the valid anchors are that may have this share of their area in a region."""
     needed = np.broadcast_to(threshold * area(lattice.base.T), (len(regions), len(lattice.base)))
-    return _find_windows(lattice, regions, needed, inside)
+    return _find_windows(lattice, regions, needed, valid)
 
 
 def _find_windows(
-    lattice: AnchorLattice, boxes: np.ndarray, shared: np.ndarray, inside: LatticeInside
+    lattice: AnchorLattice, boxes: np.ndarray, shared: np.ndarray, valid: ValidAnchors
 ) -> Windows:
     """Find where valid anchors may share a given area (M, K) with a box, by box and base box."""
     xmin, ymin, xmax, ymax = boxes.astype(np.float64).T[:, :, None]  # (M, 1) each
@@ -80,11 +80,11 @@ def _find_windows(
     shared = shared[box, base]
     left, columns = _interval(
         xmin[box, 0], xmax[box, 0], base_xmin[base], base_xmax[base], shared / lower[box, base],
-        lattice.stride[base], inside.left[base], inside.right[base],
+        lattice.stride[base], valid.left[base], valid.right[base],
     )  # fmt: skip
     top, rows = _interval(
         ymin[box, 0], ymax[box, 0], base_ymin[base], base_ymax[base], shared / narrower[box, base],
-        lattice.stride[base], inside.top[base], inside.bottom[base],
+        lattice.stride[base], valid.top[base], valid.bottom[base],
     )  # fmt: skip
     found = np.flatnonzero((columns > 0) & (rows > 0))
     return Windows(*(array[found] for array in (box, base, top, left, rows, columns)))
@@ -135,7 +135,7 @@ def anchors_in_windows(
     return lattice.number(base, row, column), windows.box[window], corners
 
 
-def nearest_overlap(lattice: AnchorLattice, boxes: np.ndarray, inside: LatticeInside) -> np.ndarray:
+def nearest_overlap(lattice: AnchorLattice, boxes: np.ndarray, valid: ValidAnchors) -> np.ndarray:
     """Return the largest IoU (M,) of each box with the valid anchors nearest to its center.
 
     Up to rounding this is its largest IoU over all valid anchors; 0 where it meets none.
@@ -145,12 +145,12 @@ def nearest_overlap(lattice: AnchorLattice, boxes: np.ndarray, inside: LatticeIn
     step = 0.5 / lattice.stride
     column = np.rint((xmin + xmax - (base_xmin + base_xmax)) * step)  # (M, K)
     row = np.rint((ymin + ymax - (base_ymin + base_ymax)) * step)
-    column = np.maximum(np.minimum(column, inside.right - 1), inside.left).astype(np.int64)
-    row = np.maximum(np.minimum(row, inside.bottom - 1), inside.top).astype(np.int64)
+    column = np.maximum(np.minimum(column, valid.right - 1), valid.left).astype(np.int64)
+    row = np.maximum(np.minimum(row, valid.bottom - 1), valid.top).astype(np.int64)
     # A base box without valid cells may point behind the tables' end; it is left out below.
     x = np.minimum(lattice.x_start + column, len(lattice.xmin) - 1)
     y = np.minimum(lattice.y_start + row, len(lattice.ymin) - 1)
     anchors = lattice.xmin[x], lattice.ymin[y], lattice.xmax[x], lattice.ymax[y]
     iou = intersection_over_union(anchors, boxes.T[:, :, None])
-    iou[:, (inside.left >= inside.right) | (inside.top >= inside.bottom)] = 0
+    iou[:, (valid.left >= valid.right) | (valid.top >= valid.bottom)] = 0
     return iou.max(axis=1)

@@ -333,15 +333,15 @@ class RPNTargetGenerator(gluon.Block):
         For a sampler or an encoder that somebody has put in the place of ours.
         """
         corners = anchors.corners(np.arange(len(anchors)))  # (N, 4)
-        inside: Any = anchors.inside(width, height, self._settings.allowed_border)
+        valid: Any = anchors.valid(width, height, self._settings.allowed_border)
         if len(boxes):
             ious = intersection_over_union(corners.T[:, :, None], boxes.T[:, None])  # (N, M)
         else:  # one box that nothing overlaps, as a sampler cannot look at none
             ious = np.zeros((len(anchors), 1), np.float32)
         not_valid = np.ones(len(anchors), bool)
-        not_valid[inside.select(np.arange(len(inside)))] = False
+        not_valid[valid.select(np.arange(len(valid)))] = False
         if ignore is not None and len(ignore):
-            covered = anchors.covered(ignore, self._settings.ignore_iof_thresh, inside)
+            covered = anchors.covered(ignore, self._settings.ignore_iof_thresh, valid)
             largest = ious[covered].max(axis=1)
             not_valid[covered[largest < np.float32(self._settings.neg_iou_thresh)]] = True
         ious[not_valid] = -1

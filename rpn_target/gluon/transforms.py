@@ -297,7 +297,7 @@ class TrainTransform:
         is_open = self._watch.is_open("no valid anchor")
         if not is_open or settings.low_quality_matches != "gluoncv":
             return
-        if not len(anchors.inside(width, height, settings.allowed_border)):
+        if not len(anchors.valid(width, height, settings.allowed_border)):
             self._watch.tell(
                 "no valid anchor",
                 f"no anchor lies inside an image of {width} x {height}: by GluonCV's rule all "

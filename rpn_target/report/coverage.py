@@ -18,7 +18,7 @@ from ..core.boxes import intersection_over_union
 from ..core.lattice import AnchorLattice
 from ..core.matcher import match_anchors
 from ..core.settings import TargetSettings
-from ..core.valid import LatticeInside
+from ..core.valid import ValidAnchors
 from .source import ImageLabel
 
 __all__ = [
@@ -93,20 +93,20 @@ def cover(
     settings : TargetSettings
     """
     shapes = len(lattice.base)
-    inside = lattice.inside(width, height, settings.allowed_border)
-    valid = (inside.right - inside.left) * (inside.bottom - inside.top)
+    valid = lattice.valid(width, height, settings.allowed_border)
+    valid_per_shape = (valid.right - valid.left) * (valid.bottom - valid.top)
     total = lattice.rows * lattice.columns
 
-    best_iou, best_shape = _best(lattice, boxes, inside, settings)
+    best_iou, best_shape = _best(lattice, boxes, valid, settings)
     best_anywhere = best_iou
     if (best_iou < np.float32(settings.pos_iou_thresh)).any():
-        everywhere = lattice.inside(width, height, float("inf"))
+        everywhere = lattice.valid(width, height, float("inf"))
         best_anywhere, _ = _best(lattice, boxes, everywhere, settings)
 
     matching = match_anchors(lattice, boxes, width, height, settings)
     shape = lattice.locate(matching.positives)[0]
     positive = np.bincount(shape, minlength=shapes)
-    if len(boxes) and len(inside):
+    if len(boxes) and len(valid):
         matched = boxes[matching.matches].T
         iou = intersection_over_union(lattice.corners(matching.positives).T, matched)
         above = np.bincount(shape[iou >= np.float32(settings.pos_iou_thresh)], minlength=shapes)
@@ -117,19 +117,19 @@ def cover(
     negatives = len(matching.negatives)
     kept = min(len(matching.positives), settings.max_positives)
     return ImageCoverage(
-        best_iou, best_shape, best_anywhere, anchors, total, valid, positive, above, negatives,
-        kept, min(negatives, settings.num_sample - kept),
+        best_iou, best_shape, best_anywhere, anchors, total, valid_per_shape, positive, above,
+        negatives, kept, min(negatives, settings.num_sample - kept),
     )  # fmt: skip
 
 
 def _best(
-    lattice: AnchorLattice, boxes: np.ndarray, inside: LatticeInside, settings: TargetSettings
+    lattice: AnchorLattice, boxes: np.ndarray, valid: ValidAnchors, settings: TargetSettings
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the largest IoU (M,) of each box, and the shape (M,) of the anchor that has it."""
     shape = np.full(len(boxes), -1)
-    if not len(boxes) or not len(inside):
+    if not len(boxes) or not len(valid):
         return np.zeros(len(boxes), np.float32), shape
-    anchor, box, iou, best = lattice.overlaps(boxes, settings.neg_iou_thresh, inside)
+    anchor, box, iou, best = lattice.overlaps(boxes, settings.neg_iou_thresh, valid)
     first = np.flatnonzero((iou == best[box]) & (iou > 0))
     # The lowest anchor number comes last, so that it is the one that stays.
     first = first[np.argsort(-anchor[first], kind="stable")]

@@ -96,15 +96,13 @@ def _levels(
     negatives = matching.negatives.select(np.arange(len(matching.negatives)))
     columns = {
         "anchors": np.bincount(lattice.level, coverage.total, count),
-        "inside": np.bincount(lattice.level, coverage.valid, count),
+        "valid": np.bincount(lattice.level, coverage.valid, count),
         "positive": per_level(matching.positives),
         "negative": per_level(negatives),
         "kept_positive": per_level(kept.positives),
         "kept_negative": per_level(kept.negatives),
     }
-    columns["ignored"] = np.maximum(
-        columns["inside"] - columns["positive"] - columns["negative"], 0
-    )
+    columns["ignored"] = np.maximum(columns["valid"] - columns["positive"] - columns["negative"], 0)
     strides = lattice.stride[np.asarray(lattice.level_base[:-1])]
     return [
         {"stride": float(stride), **{name: int(column[level]) for name, column in columns.items()}}
@@ -139,9 +137,9 @@ def portrait_text(one: OneImage) -> str:
 def _level_rows(one: OneImage) -> list[list[str]]:
     """Return a heading, one row per level, and their sum."""
     names = (
-        "anchors", "inside", "positive", "kept_positive", "negative", "kept_negative", "ignored",
+        "anchors", "valid", "positive", "kept_positive", "negative", "kept_negative", "ignored",
     )  # fmt: skip
-    rows = [["level", "anchors", "inside", "positive", "kept", "negative", "kept", "ignore band"]]
+    rows = [["level", "anchors", "valid", "positive", "kept", "negative", "kept", "ignore band"]]
     for number, level in enumerate(one.levels):
         rows.append([f"{number} (stride {level['stride']:g})", *(f"{level[n]:,}" for n in names)])
     if len(one.levels) > 1:

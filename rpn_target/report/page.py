@@ -169,7 +169,10 @@ def _skipped(figures: Figures) -> str:
 def _reading(figures: Figures) -> str:
     positive = figures["settings"]["pos_iou_thresh"]
     terms = (
-        ("best anchor", "of an object: the anchor inside the image with the largest IoU with it."),
+        (
+            "best anchor",
+            "of an object: the valid anchor (inside the image) with the largest IoU with it.",
+        ),
         (f"at or above {positive:g}", "the best anchor is positive by its IoU."),
         (
             "low_quality",
@@ -191,7 +194,7 @@ def _reading(figures: Figures) -> str:
         ),
         ("positives", "anchors that are positive before sampling."),
         ("best of objects", "how many objects have their best anchor of this shape."),
-        ("inside", "share of the anchors of this shape that do not cross the image border."),
+        ("valid", "share of the anchors of this shape that do not cross the image border."),
     )
     items = "\n".join(f"<dt>{escape(term)}</dt><dd>{escape(text)}</dd>" for term, text in terms)
     return (

@@ -53,7 +53,7 @@ def test_kept_anchors_are_gluoncvs(fixture, recipe, settings, request):
             assert level["kept_positive"] == (cls_targets[number] == 1).sum()
             assert level["kept_negative"] == (cls_targets[number] == 0).sum()
             assert level["anchors"] == cls_targets[number].size
-            assert level["ignored"] == level["inside"] - level["positive"] - level["negative"] >= 0
+            assert level["ignored"] == level["valid"] - level["positive"] - level["negative"] >= 0
 
 
 def _transform_after_flip(transform, image, label):

@@ -159,9 +159,9 @@ class TestIgnoredRegions:
         if not same:
             regions += np.random.RandomState(0).randint(-30, 30, regions.shape)
         regions = regions.astype(np.float32)
-        inside = anchors.inside(width, height)
+        valid = anchors.valid(width, height)
         with helpers.peak_memory() as peak:
-            found = anchors.covered(regions, 0.5, inside)
+            found = anchors.covered(regions, 0.5, valid)
         assert peak.bytes < 60 * len(array)
         expected = np.zeros(len(array), bool)
         area = (array[:, 2] - array[:, 0]) * (array[:, 3] - array[:, 1])

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rpn_target.core.anchor_array import AnchorArray
 from rpn_target.core.lattice import AnchorLattice, Level, base_boxes
-from rpn_target.core.valid import IndexInside, Remainder
+from rpn_target.core.valid import AnchorSet, Remainder
 
 PYRAMID = st.sampled_from(sorted(PYRAMIDS))
 SIDE = st.one_of(st.integers(16, 60), st.integers(16, 260))
@@ -110,10 +110,10 @@ class TestInside:
     def test_no_valid_anchor(self, pyramid):
         _, forms = both_forms(pyramid, 16, 16)
         for anchors in forms:
-            inside = anchors.inside(16, 16)
-            assert len(inside) == 0
-            assert inside.select(np.arange(0)).shape == (0,)
-            assert inside.rank(np.arange(0)).shape == (0,)
+            valid = anchors.valid(16, 16)
+            assert len(valid) == 0
+            assert valid.select(np.arange(0)).shape == (0,)
+            assert valid.rank(np.arange(0)).shape == (0,)
 
     @settings(max_examples=120)
     @given(pyramid=PYRAMID, height=SIDE, width=SIDE, border=BORDER, seed=SEED)
@@ -122,22 +122,22 @@ class TestInside:
         expected = valid_numbers(array, height, width, border)
         order = np.random.RandomState(seed).permutation(len(expected))
         for anchors in forms:
-            inside = anchors.inside(width, height, border)
-            assert len(inside) == len(expected)
-            np.testing.assert_array_equal(inside.select(np.arange(len(expected))), expected)
-            np.testing.assert_array_equal(inside.rank(expected), np.arange(len(expected)))
-            np.testing.assert_array_equal(inside.select(order), expected[order])
-            np.testing.assert_array_equal(inside.rank(expected[order]), order)
+            valid = anchors.valid(width, height, border)
+            assert len(valid) == len(expected)
+            np.testing.assert_array_equal(valid.select(np.arange(len(expected))), expected)
+            np.testing.assert_array_equal(valid.rank(expected), np.arange(len(expected)))
+            np.testing.assert_array_equal(valid.select(order), expected[order])
+            np.testing.assert_array_equal(valid.rank(expected[order]), order)
 
     @settings(max_examples=60)
     @given(pyramid=PYRAMID, height=SIDE, width=SIDE, share=st.floats(0, 1), seed=SEED)
     def test_remainder(self, pyramid, height, width, share, seed):
         _, forms = both_forms(pyramid, height, width)
         for anchors in forms:
-            inside = anchors.inside(width, height)
-            numbers = inside.select(np.arange(len(inside)))
+            valid = anchors.valid(width, height)
+            numbers = valid.select(np.arange(len(valid)))
             removed = np.random.RandomState(seed).rand(len(numbers)) < share
-            left = Remainder(inside, numbers[removed])
+            left = Remainder(valid, numbers[removed])
             assert len(left) == (~removed).sum()
             ranks = np.arange(len(left))
             np.testing.assert_array_equal(left.select(ranks), numbers[~removed])
@@ -146,26 +146,26 @@ class TestInside:
     def test_threads_do_not_mix_up_sizes(self):
         """Images of different size can share a lattice, and threads work on several at once."""
         lattice = PYRAMIDS["small"].lattice(64, 64)
-        expected = len(lattice.inside(64, 60))
-        assert expected != len(lattice.inside(49, 60))
+        expected = len(lattice.valid(64, 60))
+        assert expected != len(lattice.valid(49, 60))
 
         class Interrupted(float):
             """A width that lets another thread in whenever it is looked at."""
 
             def __eq__(self, other):
-                lattice.inside(49, 60)
+                lattice.valid(49, 60)
                 return float(self) == float(other)
 
             __hash__ = float.__hash__
 
-        lattice.inside(64, 60)
-        assert len(lattice.inside(Interrupted(64), 60)) == expected
+        lattice.valid(64, 60)
+        assert len(lattice.valid(Interrupted(64), 60)) == expected
 
     def test_index(self):
-        inside = IndexInside(np.array([False, True, True, False, True]))
-        assert len(inside) == 3
-        np.testing.assert_array_equal(inside.select(np.array([2, 0])), [4, 1])
-        np.testing.assert_array_equal(inside.rank(np.array([4, 1])), [2, 0])
+        valid = AnchorSet(np.array([False, True, True, False, True]))
+        assert len(valid) == 3
+        np.testing.assert_array_equal(valid.select(np.array([2, 0])), [4, 1])
+        np.testing.assert_array_equal(valid.rank(np.array([4, 1])), [2, 0])
 
     def test_border_by_hand(self):
         """Anchors of 8 x 8 every 8 pixels, the image 24 wide and 16 high."""
@@ -178,6 +178,6 @@ class TestInside:
         }
         for border, expected in cases.items():
             for anchors in (lattice, AnchorArray(lattice.corners(np.arange(12)))):
-                inside = anchors.inside(24, 16, border)
-                numbers = inside.select(np.arange(len(inside)))
+                valid = anchors.valid(24, 16, border)
+                numbers = valid.select(np.arange(len(valid)))
                 np.testing.assert_array_equal(numbers, np.flatnonzero(np.ravel(expected)))

@@ -352,8 +352,8 @@ def test_search_keeps_what_it_cannot_improve(strides):
     recipe = Recipe(strides, 16, scales, (0.5, 1, 2))
     scheme = AnchorScheme.of_recipe("", recipe, (600,), 1000)
     lattice = scheme.lattice(800, 600)
-    inside = lattice.inside(800, 600)
-    boxes = lattice.corners(inside.select(np.arange(0, len(inside), max(1, len(inside) // 50))))
+    valid = lattice.valid(800, 600)
+    boxes = lattice.corners(valid.select(np.arange(0, len(valid), max(1, len(valid) // 50))))
     sizes = np.tile([800, 600], (len(boxes), 1))
     assert search(recipe, scheme.feature_maps, boxes, sizes, TargetSettings(), 0) == recipe
     iou = best_ious(recipe.levels(), scheme.feature_maps, boxes, sizes)
