@@ -86,7 +86,9 @@ def test_batches_of_many_epochs():
         def __iter__(self):
             return iter(next(epochs))
 
-    assert list(train_faster_rcnn.many_epochs(Loader(), 4)) == [1, 2, 3, 4]
+    batches = list(train_faster_rcnn.many_epochs(Loader(), 4))
+    assert len(batches) == 4
+    assert batches == [1, 2, 3, 4]
     assert next(epochs) == [6]  # not begun
 
 
