@@ -150,11 +150,11 @@ def _boxes(case: Case, count: int) -> list[np.ndarray]:
 
 def _sampler(case: Case, count: int) -> Step:
     lattice = case.lattice
-    valid = np.zeros((len(lattice), 1), bool)
-    found = lattice.valid(case.width, case.height)
-    valid[found.select(np.arange(len(found)))] = True
+    is_valid = np.zeros((len(lattice), 1), bool)
+    valid = lattice.valid(case.width, case.height)
+    is_valid[valid.select(np.arange(len(valid)))] = True
     ious = [
-        np.where(valid, mx.nd.contrib.box_iou(case.anchors, mx.nd.array(boxes)).asnumpy(), -1)
+        np.where(is_valid, mx.nd.contrib.box_iou(case.anchors, mx.nd.array(boxes)).asnumpy(), -1)
         for boxes in _boxes(case, count)
     ]
     arguments = (256, 0.7, 0.3, 0.5)

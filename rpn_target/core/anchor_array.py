@@ -28,7 +28,7 @@ from .boxes import (
     with_margin,
 )
 from .lattice import STRIDE_MARGIN, AnchorLattice, Level
-from .valid import AnchorSet
+from .valid import MaskedAnchors
 
 __all__ = ["AnchorArray", "read_anchors"]
 
@@ -168,31 +168,31 @@ class AnchorArray:
         """Return the corner boxes (K, 4) of the anchors with these numbers."""
         return self._corners[:, index].T
 
-    def valid(self, width: float, height: float, border: float = 0) -> AnchorSet:
+    def valid(self, width: float, height: float, border: float = 0) -> MaskedAnchors:
         """Return the valid anchors: those that stick out of the image by no more than a border."""
         xmin, ymin, xmax, ymax = self._corners
         near = np.float32(-border)
-        valid = (xmin >= near) & (ymin >= near)
-        valid &= xmax < np.float32(width + border)
-        valid &= ymax < np.float32(height + border)
-        valid[self._size :] = False
-        return AnchorSet(valid)
+        mask = (xmin >= near) & (ymin >= near)
+        mask &= xmax < np.float32(width + border)
+        mask &= ymax < np.float32(height + border)
+        mask[self._size :] = False
+        return MaskedAnchors(mask)
 
-    def overlaps(self, boxes: np.ndarray, threshold: float, valid: AnchorSet) -> Overlaps:
+    def overlaps(self, boxes: np.ndarray, threshold: float, valid: MaskedAnchors) -> Overlaps:
         """Find the valid anchors that overlap a box by a threshold, or best.
 
         See `rpn_target.core.matcher` for what is returned.
         """
         everything = np.arange(len(boxes))
         best, overlaps = self._search(boxes, everything, np.full(len(boxes), threshold), valid)
-        # Where a box's best anchor is below the threshold, it is looked for once more, from an
-        # IoU on that some anchor is known to have.
         todo = np.flatnonzero(best < threshold)
-        if len(todo):  # the first search, which begins a little below, may have found it, too
-            is_done = best[overlaps[1]] >= threshold
+        if len(todo):  # found within the search's margin; found again below
             anchor, box, iou = overlaps
-            overlaps = anchor[is_done], box[is_done], iou[is_done]
+            kept = best[box] >= threshold
+            overlaps = anchor[kept], box[kept], iou[kept]
         parts = [overlaps]
+        # Where a box's best anchor is below the threshold, the box is searched once more, from an
+        # IoU that some anchor is known to have.
         for start in range(0, len(todo), BOXES_AT_ONCE):
             rows = todo[start : start + BOXES_AT_ONCE]
             known = self._some_overlap(boxes[rows], valid)
@@ -202,7 +202,7 @@ class AnchorArray:
         anchor, box, iou = (np.concatenate(arrays) for arrays in zip(*parts))
         return anchor, box, iou, best
 
-    def covered(self, regions: np.ndarray, threshold: float, valid: AnchorSet) -> np.ndarray:
+    def covered(self, regions: np.ndarray, threshold: float, valid: MaskedAnchors) -> np.ndarray:
         """Return the valid anchors, ascending, with this share of their area in some region."""
         left = np.flatnonzero(valid.mask)
         found = [left[:0]]
@@ -214,7 +214,7 @@ class AnchorArray:
         return np.sort(np.concatenate(found))
 
     def _search(
-        self, boxes: np.ndarray, rows: np.ndarray, thresholds: np.ndarray, valid: AnchorSet
+        self, boxes: np.ndarray, rows: np.ndarray, thresholds: np.ndarray, valid: MaskedAnchors
     ) -> tuple[np.ndarray, tuple[np.ndarray, np.ndarray, np.ndarray]]:
         """Search the overlaps of some of the boxes, each from a threshold of its own.
 
@@ -236,7 +236,7 @@ class AnchorArray:
         return largest_per_box(box, iou, len(rows)), (anchor, rows[box], iou)
 
     def _above(
-        self, boxes: np.ndarray, thresholds: np.ndarray, valid: AnchorSet
+        self, boxes: np.ndarray, thresholds: np.ndarray, valid: MaskedAnchors
     ) -> tuple[np.ndarray, ...]:
         """Return the overlaps of valid anchors that are above 0 and reach their box's threshold."""
         mask = valid.mask.reshape(-1, BLOCK)
@@ -258,7 +258,7 @@ class AnchorArray:
             found.append((block[pair] * BLOCK + number, box[pair], iou.ravel()[enough]))
         return tuple(np.concatenate(parts) for parts in zip(*found))
 
-    def _some_overlap(self, boxes: np.ndarray, valid: AnchorSet) -> np.ndarray:
+    def _some_overlap(self, boxes: np.ndarray, valid: MaskedAnchors) -> np.ndarray:
         """Return for each box the largest IoU (m,) in the block that promises most."""
         mask = valid.mask.reshape(-1, BLOCK)
         block = self._bound(boxes, mask).argmax(axis=1)

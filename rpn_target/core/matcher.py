@@ -27,7 +27,7 @@ import numpy as np
 
 from .boxes import EPSILON, Overlaps, intersection_over_union, ties
 from .settings import TargetSettings, shown
-from .valid import AnchorSet, Ranked, Remainder
+from .valid import MaskedAnchors, Ranked, Remainder
 
 __all__ = ["Anchors", "Matching", "check_ious", "match_anchors", "match_ious"]
 
@@ -220,7 +220,7 @@ def _match_without_negatives(
         low_quality = is_low_quality(iou, best_of_box, settings).any(axis=1)
         chosen.append(low_quality | (iou.max(axis=1) >= np.float32(settings.pos_iou_thresh)))
     positive = np.concatenate(chosen)
-    nothing = AnchorSet(np.zeros(0, bool))
+    nothing = MaskedAnchors(np.zeros(0, bool))
     return Matching(number[positive], np.concatenate(matches)[positive], nothing)
 
 
@@ -268,7 +268,7 @@ def match_ious(ious: np.ndarray, settings: TargetSettings) -> tuple[Matching, np
     count, boxes = ious.shape
     if not count or not boxes:
         nothing = np.zeros(0, np.int64)
-        everything = AnchorSet(np.ones(count, bool))
+        everything = MaskedAnchors(np.ones(count, bool))
         return Matching(nothing, nothing, everything), np.zeros(count, np.int64)
     rows = max(1, min(MOST_ROWS, CACHED // (boxes * ious.itemsize)))  # of a block
     with np.errstate(invalid="ignore"):  # a NaN, which is refused
@@ -284,7 +284,7 @@ def match_ious(ious: np.ndarray, settings: TargetSettings) -> tuple[Matching, np
     positive[low_quality] = True
     negative[low_quality] = False
     positives = np.flatnonzero(positive)
-    return Matching(positives, matches[positives], AnchorSet(negative)), matches
+    return Matching(positives, matches[positives], MaskedAnchors(negative)), matches
 
 
 def _largest(ious: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

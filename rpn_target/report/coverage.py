@@ -61,7 +61,7 @@ class ImageCoverage(NamedTuple):
     total: np.ndarray
     """(K,) int64, anchors."""
     valid: np.ndarray
-    """(K,) int64, anchors inside the image."""
+    """(K,) int64, valid anchors."""
     positive: np.ndarray
     """(K,) int64, positive anchors before sampling."""
     above: np.ndarray

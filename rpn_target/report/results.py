@@ -327,7 +327,7 @@ def remarks(figures: Figures) -> list[str]:
     counts = (
         ("without_positives", "without a positive anchor"),
         ("without_objects", "without an object"),
-        ("without_valid_anchors", "without a valid anchor (GluonCV makes all positive)"),
+        ("without_valid_anchors", "without an anchor inside (GluonCV makes all positive)"),
         ("annotation_size_differs", "whose annotation gives another size than the file has"),
         ("skipped", "that cannot be read, skipped"),
     )

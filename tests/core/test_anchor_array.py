@@ -168,5 +168,5 @@ class TestIgnoredRegions:
         for region in regions:
             size = np.minimum(array[:, 2:], region[2:]) - np.maximum(array[:, :2], region[:2])
             expected |= size.clip(0).prod(axis=1, dtype=np.float32) / area >= np.float32(0.5)
-        valid = helpers.valid_numbers(array, height, width)
-        np.testing.assert_array_equal(found, valid[expected[valid]])
+        numbers = helpers.valid_numbers(array, height, width)
+        np.testing.assert_array_equal(found, numbers[expected[numbers]])

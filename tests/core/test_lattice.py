@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rpn_target.core.anchor_array import AnchorArray
 from rpn_target.core.lattice import AnchorLattice, Level, base_boxes
-from rpn_target.core.valid import AnchorSet, Remainder
+from rpn_target.core.valid import MaskedAnchors, Remainder
 
 PYRAMID = st.sampled_from(sorted(PYRAMIDS))
 SIDE = st.one_of(st.integers(16, 60), st.integers(16, 260))
@@ -162,7 +162,7 @@ class TestInside:
         assert len(lattice.valid(Interrupted(64), 60)) == expected
 
     def test_index(self):
-        valid = AnchorSet(np.array([False, True, True, False, True]))
+        valid = MaskedAnchors(np.array([False, True, True, False, True]))
         assert len(valid) == 3
         np.testing.assert_array_equal(valid.select(np.array([2, 0])), [4, 1])
         np.testing.assert_array_equal(valid.rank(np.array([4, 1])), [2, 0])
