@@ -236,7 +236,7 @@ def suggest_anchors(
     """Return anchors that fit a data set better than a network's, for `set_anchors`.
 
     They are searched with half of the images, as many per cell as the network has, and measured
-    on the others. If they are not better there, the network's own are returned.
+    on the others. If no more objects gain there than lose, the network's own are returned.
 
     Parameters
     ----------

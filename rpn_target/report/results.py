@@ -402,18 +402,18 @@ def advice(figures: Figures) -> list[tuple[str, str]]:
     remedies = figures["suggestion"]["remedies"]
     lines = []
     for one in remedies:
-        gained = one["won"], one["more_above"]
-        if min(gained) < 0 or not max(gained):
+        if one["better"] <= one["worse"]:
             continue
-        gains = []
-        if one["won"]:
-            gains.append(f"{one['won']:,} more learned")
-        if one["more_above"]:
-            positive = figures["settings"]["pos_iou_thresh"]
-            gains.append(f"{one['more_above']:,} more at or above {positive:g}")
+        positive = figures["settings"]["pos_iou_thresh"]
+        gains = [
+            f"{abs(one[key]):,} {'more' if one[key] > 0 else 'fewer'} {what}"
+            for key, what in (("won", "learned"), ("more_above", f"at or above {positive:g}"))
+            if one[key]
+        ]
         gain = f"{one['better']:,} of {plural(one['objects'], 'object')} kept aside gain"
         lose = f", {one['worse']:,} lose" if one["worse"] else ""
-        lines.append((f"{one['remedy']}: {gain}{lose} ({', '.join(gains)})", one["how"]))
+        net = f" ({', '.join(gains)})" if gains else ""
+        lines.append((f"{one['remedy']}: {gain}{lose}{net}", one["how"]))
     return lines
 
 

@@ -113,10 +113,8 @@ def suggest(
     )
     if not before.every.objects:
         raise ReportError("--suggest needs objects in at least two images, to measure on others")
-    won = (
-        before.every.never - after.every.never, after.every.above - before.every.above
-    )  # fmt: skip
-    better = min(won) >= 0 and max(won) > 0  # on images that the search has not seen
+    gain, lose = after.changed_since(before)
+    better = gain > lose  # on images that the search has not seen
     suggestion = {
         "searched_images": len(searched),
         "searched_objects": len(boxes),

@@ -15,6 +15,7 @@ from rpn_target.core.settings import TargetSettings
 from rpn_target.gluon.network import anchor_levels
 from rpn_target.report.anchor_scheme import AnchorScheme, Recipe, recipe_of
 from rpn_target.report.coverage import ABOVE, FORCED, NEVER, Summary
+from rpn_target.report.results import advice
 from rpn_target.report.suggest import best_ious, other_numbers, search
 
 
@@ -346,6 +347,21 @@ def test_an_object_that_gains_twice_counts_once():
     assert before.changed_since(after) == (1, 2)
 
 
+def test_many_learned_at_the_cost_of_few_is_advised():
+    remedy = {
+        "remedy": "anchors", "how": "so", "objects": 1000, "never": 5, "above": 90, "won": 95,
+        "more_above": -10, "better": 120, "worse": 35,
+    }  # fmt: skip
+    figures = {"settings": {"pos_iou_thresh": 0.7}, "suggestion": {"remedies": [remedy]}}
+    line = (
+        "anchors: 120 of 1,000 objects kept aside gain, 35 lose (95 more learned, 10 fewer at or "
+        "above 0.7)"
+    )
+    assert advice(figures) == [(line, "so")]
+    remedy["worse"] = 120
+    assert advice(figures) == []
+
+
 @pytest.mark.parametrize("strides", [(16,), (4, 8, 16, 32, 64)])
 def test_search_keeps_what_it_cannot_improve(strides):
     scales = ((2, 4, 8),) if len(strides) == 1 else tuple((2 * 2**k,) for k in range(5))
@@ -382,7 +398,7 @@ def test_advice_is_ranked_and_honest(c4_net):
     assert report.page().index("What to do") < report.page().index("How well objects")
     for one in remedies:
         assert one["objects"] == report.figures["suggestion"]["after"]["held_out"]["objects"]
-        helps = min(one["won"], one["more_above"]) >= 0 < max(one["won"], one["more_above"])
+        helps = one["better"] > one["worse"]
         assert (f"  {one['remedy']}: " in text) == helps
     keep = rpn_target.inspect_dataset(
         Bars(40), c4_net, suggest_better=False, low_quality_matches="keep"
