@@ -602,16 +602,16 @@ class TestIgnoreColumn:
             _, bbox, (cls_target,), _, _ = transform(self.IMAGE, nothing)
             assert len(bbox) == 0 and (cls_target == 0).any()
 
-    @pytest.mark.parametrize("column", [3, 0, -1, True])
+    @pytest.mark.parametrize("column", [3, 0, -1])
     def test_corners_cannot_flag(self, column):
         for kind in (FasterRCNNTrainTransform, MaskRCNNTrainTransform):
-            with pytest.raises((TypeError, ValueError), match="ignore_column must be"):
+            with pytest.raises(ValueError, match="ignore_column must be at least 4, but got"):
                 kind(ignore_column=column)
 
-    @pytest.mark.parametrize("column", ["5", 5.5, [5]])
+    @pytest.mark.parametrize("column", ["5", 5.5, [5], True])
     def test_not_a_column(self, column):
         for kind in (FasterRCNNTrainTransform, MaskRCNNTrainTransform):
-            with pytest.raises(TypeError, match="ignore_column must be"):
+            with pytest.raises(TypeError, match="ignore_column must be a whole number, but got"):
                 kind(ignore_column=column)
 
 

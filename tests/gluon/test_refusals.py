@@ -96,7 +96,7 @@ class TestSettings:
             FasterRCNNTrainTransform(allowed_border=border)
 
     def test_unknown_parameter(self):
-        with pytest.raises(TypeError, match="unknown"):
+        with pytest.raises(TypeError, match="must be given its own .* an unknown one, unknown$"):
             FasterRCNNTrainTransform(unknown=1)
 
 

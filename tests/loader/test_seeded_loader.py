@@ -280,10 +280,17 @@ class TestEpochs:
             found[1].append(as_bytes(other))
         assert list(found) == whole
 
-    @pytest.mark.parametrize("epoch", [-1, 2**63, 1.0, "1", True, None])
-    def test_bad_epochs(self, epoch):
+    @pytest.mark.parametrize("epoch, error, message", [
+        (-1, ValueError, "epoch must be at least 0 and below 9223372036854775808, but got -1"),
+        (2**63, ValueError, "epoch must be at least 0 and below 9223372036854775808, but got"),
+        (1.0, TypeError, "epoch must be a whole number, but got 1.0"),
+        ("1", TypeError, "epoch must be a whole number, but got '1'"),
+        (True, TypeError, "epoch must be a whole number, but got True"),
+        (None, TypeError, "epoch must be a whole number, but got None"),
+    ])  # fmt: skip
+    def test_bad_epochs(self, epoch, error, message):
         loader = seeded_loader([1, 2], draws, 1, batch_size=2)
-        with pytest.raises((TypeError, ValueError), match="epoch must be"):
+        with pytest.raises(error, match=message):
             loader.epoch = epoch
         assert loader.epoch == 0
 
