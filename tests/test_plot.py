@@ -263,6 +263,13 @@ def test_padding_is_not_drawn(columns, sample):
     assert len(ax.patches) == len(expected.patches) == 4
 
 
+def test_padding_is_told_by_its_class_too(sample):
+    image, array, targets = sample
+    label = np.r_[BOXES, [[0, 0, 0, 0, -1]]]
+    ax = rpn_target.plot_targets(image, label, targets, new_axes(), array, ("ant", "bee"))
+    assert len(ax.patches) == 4
+
+
 @pytest.mark.slow
 def test_importing_the_package_does_not_import_matplotlib():
     code = (
