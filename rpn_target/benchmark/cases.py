@@ -154,7 +154,7 @@ def _smooth(noise: np.ndarray) -> Image.Image:
 
 
 class Transformed:
-    """A dataset with a transform that draws for a sample what its index says, on any worker."""
+    """A dataset with a transform that is seeded by the sample's index: every worker draws alike."""
 
     def __init__(self, samples: Samples, transform: Any):
         self._samples = samples

@@ -33,7 +33,7 @@ PRIVATE, SHARED_MEMORY = "RssAnon", "RssShmem"  # figures of Linux's /proc
 
 
 class Reading(NamedTuple):
-    """What one loader takes."""
+    """How fast one loader is, and what it costs the main process."""
 
     in_place: float
     """Images per second, used in place."""

@@ -1,4 +1,4 @@
-"""Single steps: what runs on each side, how long it takes, and how long its memory alone takes."""
+"""Single steps: how long each side takes, and how long its input and output alone take."""
 
 from __future__ import annotations
 

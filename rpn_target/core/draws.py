@@ -160,12 +160,12 @@ class _ProcessDraws:
         return draws
 
     def _key(self, process: tuple[int, tuple[int, ...]]) -> tuple[int, ...]:
-        number, place = process
-        # The place in the tree of processes is the same in every run, unlike the number, which
+        number, position = process
+        # The position in the tree of processes is the same in every run, unlike the number, which
         # is needed only where a process was forked without multiprocessing.
-        if place == self._home[1] and number != self._home[0]:
+        if position == self._home[1] and number != self._home[0]:
             return (2, number)
-        return (1, *place) if place else ()
+        return (1, *position) if position else ()
 
     def kept(self, count: int, quota: int) -> np.ndarray:
         """Draw at most ``quota`` of ``count`` ranks, without replacement."""
@@ -184,6 +184,6 @@ Draws = Union[_StateDraws, _GeneratorDraws, _ProcessDraws]
 
 
 def _process() -> tuple[int, tuple[int, ...]]:
-    """Return this process's number, and its place in the tree of multiprocessing's processes."""
+    """Return this process's number, and its position in the tree of multiprocessing's processes."""
     identity = multiprocessing.current_process()._identity  # type: ignore[attr-defined]
     return os.getpid(), tuple(identity)

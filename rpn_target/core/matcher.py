@@ -41,7 +41,7 @@ PerAnchor = Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
 class Anchors(Protocol):
-    """What is asked of the N anchors of an image, lattice or array."""
+    """What the matcher needs of the N anchors of an image; a lattice and an array have it."""
 
     def __len__(self) -> int: ...
     def corners(self, index: np.ndarray) -> np.ndarray: ...  # noqa: D102

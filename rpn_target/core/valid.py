@@ -114,7 +114,7 @@ def _span(
 
 
 class MaskedAnchors:
-    """A set of anchors given by a mask, with the same interface as `ValidAnchors`.
+    """A set of anchors given by a mask, used as `ValidAnchors` are.
 
     Parameters
     ----------

@@ -1,4 +1,4 @@
-"""Attributes that only classes which extend GluonCV's read; the classes of this package do not.
+"""What users' classes that extend GluonCV's read and replace; this package itself needs none of it.
 
 GluonCV's methods read anchors, Symbols, padding functions and the like from their object. A class
 that repeats such a method, with a step of its own, finds them here as well.
@@ -61,12 +61,12 @@ class _Unpickled(dict):
 
 
 def is_assigned(instance: Any, name: str) -> bool:
-    """Tell whether an object has something else for a name than what `on_access` makes."""
+    """Tell whether somebody has replaced an attribute that `on_access` would make."""
     return not isinstance(inspect.getattr_static(instance, name), on_access)
 
 
 def users_class(name: str) -> Any:
-    """Return what a user has put in the place of GluonCV's sampler or generator, else None."""
+    """Return the class that a user has put under the name of one of GluonCV's, or None."""
     found = getattr(sys.modules.get(RPN_MODULE), name, None)
     return found if is_users(found) else None
 

@@ -299,10 +299,10 @@ def _check_level(level: list[np.ndarray], shape: tuple[int, int], depth: int) ->
 def _scatter(
     out: np.ndarray, level: np.ndarray, sampled: np.ndarray, padded_columns: int, depth: int
 ) -> None:
-    """Write what is not zero of box targets (rows, columns, 4A) to anchors (N, 4), all zero.
+    """Copy the box targets (rows, columns, 4A) of a level to those of a batch (N, 4), all zeros.
 
-    That is at most the sampled anchors, in any sample a transform makes. Whether it is so here is
-    a matter of counting, which is much faster than finding.
+    A transform makes targets other than 0 for sampled anchors only, so that these are enough. That
+    the rest is 0 is checked by counting, which is much faster than finding what is not.
     """
     columns = level.shape[1]
     level = np.ascontiguousarray(level).reshape(-1, 4)

@@ -84,7 +84,7 @@ class RPNTargetSampler(gluon.Block):
         self._eps = np.spacing(np.float32(1))
 
     def _settings(self) -> TargetSettings:
-        """Return the settings, with what a subclass may have set its attributes to."""
+        """Return the settings, with the attributes that a subclass has changed."""
         if self._eps != np.spacing(np.float32(1)):
             raise ValueError(
                 "_eps must be the epsilon of float32, within which IoUs tie here, but was set to "
@@ -330,7 +330,7 @@ class RPNTargetGenerator(gluon.Block):
     ) -> RPNTargets:
         """Generate targets as GluonCV does: with a matrix of all IoUs, for a sampler to look at.
 
-        For a sampler or an encoder that somebody has put in the place of ours.
+        For users' samplers and encoders.
         """
         corners = anchors.corners(np.arange(len(anchors)))  # (N, 4)
         valid: Any = anchors.valid(width, height, self._settings.allowed_border)

@@ -79,7 +79,7 @@ class _COCO:
         images = []
         for split in self._splits:
             folder = getattr(self, "annotation_dir", "annotations")
-            paths = [os.path.join(self._root, *place, f"{split}.json") for place in ([folder], [])]
+            paths = [os.path.join(self._root, *part, f"{split}.json") for part in ([folder], [])]
             path = next((one for one in paths if os.path.exists(one)), paths[0])
             coco = COCO(path)
             self._coco.append(coco)

@@ -32,7 +32,7 @@ import mxnet as mx
 import numpy as np
 
 from .ndarray import SHARED, empty, shared_empty
-from .slot import DTYPES, HAS_SLOTS, Loan, Mapping, Place, State, lend, start_of
+from .slot import DTYPES, HAS_SLOTS, Extent, Loan, Mapping, State, lend, start_of
 
 __all__ = ["Batch", "BatchLostError", "collect", "take"]
 
@@ -172,7 +172,7 @@ class Batch(tuple):
     picklers see a plain tuple.
     """
 
-    _origin: tuple | None = None  # slot, number of the batch, its structure and places
+    _origin: tuple | None = None  # slot, number of the batch, its structure and extents
 
     def __reduce__(self) -> tuple[type, tuple[tuple]]:
         return tuple, (tuple(self),)
@@ -204,20 +204,20 @@ class Memory:
 
 
 class _SlotMemory(Memory):
-    def __init__(self, slot: _Slot, places: list[Place]):
-        arrays = [slot.mapping.array(place) for place in places]
+    def __init__(self, slot: _Slot, extents: list[Extent]):
+        arrays = [slot.mapping.array(extent) for extent in extents]
         super().__init__(arrays, is_zero=slot.words.serial == 0)
         slot.words.serial += 1
         slot.memory = weakref.ref(self)
-        self._slot, self._places = slot, places
+        self._slot, self._extents = slot, extents
 
     def batch(self, structure: Any) -> Batch:
         slot = self._slot
         with _lock:
             slot.words.state = State.MADE
-            slot.loan, arrays = lend(slot.mapping, self._places)
+            slot.loan, arrays = lend(slot.mapping, self._extents)
         batch = Batch(_filled(structure, arrays))
-        batch._origin = slot, slot.words.serial, structure, self._places
+        batch._origin = slot, slot.words.serial, structure, self._extents
         return batch
 
 
@@ -247,22 +247,22 @@ def take(specs: Sequence[Spec]) -> Memory:
     OSError
         In a worker process without a free slot, if /dev/shm is too small.
     """
-    places, stop = [], HEADER
+    extents, stop = [], HEADER
     for shape, dtype in specs:
-        places.append(Place(stop, tuple(shape), np.dtype(dtype).name))
+        extents.append(Extent(stop, tuple(shape), np.dtype(dtype).name))
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         stop += -(-size // ALIGNMENT) * ALIGNMENT
-    if HAS_SLOTS and all(place.dtype in DTYPES for place in places):
+    if HAS_SLOTS and all(extent.dtype in DTYPES for extent in extents):
         with _lock:
             _collect()
             slot = _pool.take(stop)
             if slot is not None:
-                return _SlotMemory(slot, places)
+                return _SlotMemory(slot, extents)
     return _MXNetMemory(specs)
 
 
 def _filled(structure: Any, values: Sequence) -> Any:
-    """Return a structure of numbers with values in their places."""
+    """Return a structure of numbers with values in their place."""
     if isinstance(structure, (tuple, list)):
         return type(structure)(_filled(part, values) for part in structure)
     return values[structure]
@@ -274,14 +274,14 @@ def _filled(structure: Any, values: Sequence) -> Any:
 def _reduce(batch: Batch) -> tuple[Callable, tuple]:
     """Tell ForkingPickler how to send a batch."""
     if batch._origin is not None:
-        slot, serial, structure, places = batch._origin
+        slot, serial, structure, extents = batch._origin
         words, maker = slot.words, slot.mapping.maker
         with _lock:
             mine = maker[0] == os.getpid() and not words.left
             if mine and words.serial == serial and words.state == State.MADE:
                 words.state = State.SENT
                 name = *maker, slot.fd, words.token, slot.size, serial
-                return _receive, (*name, structure, places)
+                return _receive, (*name, structure, extents)
     return _receive_copy, (_to_shared(tuple(batch)),)
 
 
@@ -315,7 +315,7 @@ def _receive(
     size: int,
     serial: int,
     structure: Any,
-    places: Sequence[Place],
+    extents: Sequence[Extent],
 ) -> tuple:
     """Return a batch that came as the name of a slot."""
     _watch(sys._getframe(1).f_locals.get("self"))
@@ -330,7 +330,7 @@ def _receive(
             raise BatchLostError("a batch can be read once, but this one was read before")
         words.reader, words.reader_start = os.getpid(), start_of(os.getpid())
         words.state = State.HELD
-        loan, arrays = lend(mapping, places)
+        loan, arrays = lend(mapping, extents)
         _loans.append(loan)
     return _filled(structure, arrays)
 

@@ -21,7 +21,7 @@ import numpy as np
 from mxnet.base import _LIB, NDArrayHandle, check_call
 from mxnet.ndarray.ndarray import DLContext, DLDataType, DLManagedTensor
 
-__all__ = ["DTYPES", "HAS_SLOTS", "Loan", "Mapping", "Place", "State", "Words", "lend", "start_of"]
+__all__ = ["DTYPES", "HAS_SLOTS", "Extent", "Loan", "Mapping", "State", "Words", "lend", "start_of"]
 
 DTYPES = {"float16", "float32", "float64", "uint8", "int32", "int64"} & set(DLDataType.TYPE_MAP)
 """Of arrays that MXNet takes from others; MXNet 1.6 takes no uint8."""
@@ -49,7 +49,7 @@ class Words(ctypes.Structure):
     ]
 
 
-class Place(NamedTuple):
+class Extent(NamedTuple):
     """Where an array is in a slot."""
 
     offset: int
@@ -92,10 +92,10 @@ class Mapping:
             "typestr": "|u1",
         }
 
-    def array(self, place: Place) -> np.ndarray:
-        """Return the array at a place, writable."""
-        stop = place.offset + int(np.prod(place.shape)) * np.dtype(place.dtype).itemsize
-        return np.asarray(self)[place.offset : stop].view(place.dtype).reshape(place.shape)
+    def array(self, extent: Extent) -> np.ndarray:
+        """Return the array there, writable."""
+        stop = extent.offset + int(np.prod(extent.shape)) * np.dtype(extent.dtype).itemsize
+        return np.asarray(self)[extent.offset : stop].view(extent.dtype).reshape(extent.shape)
 
     def __del__(self) -> None:
         if hasattr(self, "_unmap"):
@@ -152,16 +152,16 @@ _blocks: list[Block] = []  # to be used again
 _BLOCK_SIZE = 64  # arrays; most batches have five or six
 
 
-def lend(mapping: Mapping, places: Sequence[Place]) -> tuple[Loan, list[mx.nd.NDArray]]:
+def lend(mapping: Mapping, extents: Sequence[Extent]) -> tuple[Loan, list[mx.nd.NDArray]]:
     """Return the arrays of a batch as NDArrays, without a copy."""
-    if len(places) > _BLOCK_SIZE:
-        block = Block(len(places))
+    if len(extents) > _BLOCK_SIZE:
+        block = Block(len(extents))
     else:
         block = _blocks.pop() if _blocks else Block(_BLOCK_SIZE)
     block.lent[:] = 0
     arrays = []
-    for number, place in enumerate(places):
-        arrays.append(_as_ndarray(mapping.array(place), block.tensors[number]))
+    for number, extent in enumerate(extents):
+        arrays.append(_as_ndarray(mapping.array(extent), block.tensors[number]))
         block.lent[number] = LENT
     return Loan(mapping, block), arrays
 

@@ -214,7 +214,7 @@ class Order:
         return epoch, rounds - self._round_of(epoch, together)
 
     def _round_of(self, epoch: int, together: int) -> int:
-        """Return how many rounds the samples of all epochs before fill, if none is left out."""
+        """Return how many rounds the samples of all earlier epochs fill, if none is left out."""
         return epoch * self._size // together
 
     def _pieces(self, epoch: int, together: int) -> list[tuple[int, np.ndarray]]:

@@ -327,7 +327,7 @@ def _check_open(workers: Threads | Processes) -> None:
 
 
 def _end(process: Any, patience: float) -> None:
-    """See a process end that has been told to, or whose pipe is closed."""
+    """Wait for a process that was told to end, or whose pipe is closed; kill it after a while."""
     process.join(patience)
     if process.is_alive():
         process.kill()

@@ -1,10 +1,11 @@
 """Coverage: how well anchors cover objects, for one image and counted over many.
 
 An *anchor shape* is a base box of a level. An object's *best anchor* is the valid anchor with the
-largest IoU with it. At or above ``pos_iou_thresh`` it is positive; below, GluonCV's rule *forces*
-it to be; below ``neg_iou_thresh`` it is background, and the object is *never learned*. An anchor
-can stand for one object only, the one it overlaps most, so an object may be *crowded out*: its
-best anchor is positive, but each of its anchors stands for a neighbor.
+largest IoU with it. At or above ``pos_iou_thresh`` it is positive. Below, it is a *low-quality
+match*: positive only because it is the object's best. Below ``neg_iou_thresh`` it is background,
+and the object is *never learned*. An anchor can stand for one object only, the one it overlaps
+most, so an object may be *crowded out*: its best anchor is positive, but each of its anchors
+stands for a neighbor.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from .source import ImageLabel
 __all__ = [
     "ABOVE",
     "BINS",
-    "FORCED",
+    "LOW_QUALITY",
     "NEVER",
     "SIZES",
     "STATUS_NAMES",
@@ -41,7 +42,7 @@ __all__ = [
 
 # An object's status, by the IoU of its best anchor.
 ABOVE = 0  # [pos_iou_thresh, 1]
-FORCED = 1  # [floor, pos_iou_thresh), with the floor of `least_learned`
+LOW_QUALITY = 1  # [floor, pos_iou_thresh), with the floor of `least_learned`
 NEVER = 2  # [0, floor)
 NEVER_LEARNED, CROWDED_OUT = "never learned", "crowded out"
 
@@ -167,9 +168,9 @@ def outside_image(boxes: np.ndarray, width: float, height: float) -> np.ndarray:
 
 
 def status(best_iou: np.ndarray, settings: TargetSettings) -> np.ndarray:
-    """Return `ABOVE`, `FORCED` or `NEVER` for each object, compared in float32 as GluonCV does."""
+    """Return `ABOVE`, `LOW_QUALITY` or `NEVER` for each object; float32 counts, as in GluonCV."""
     best_iou = np.asarray(best_iou, np.float32)
-    result = np.where(best_iou >= np.float32(settings.pos_iou_thresh), ABOVE, FORCED)
+    result = np.where(best_iou >= np.float32(settings.pos_iou_thresh), ABOVE, LOW_QUALITY)
     return np.where(best_iou < least_learned(settings), NEVER, result)
 
 
@@ -417,7 +418,7 @@ class Summary:
         poor: np.ndarray,
         crowded: np.ndarray,
     ) -> None:
-        rows = np.flatnonzero(poor >= FORCED)
+        rows = np.flatnonzero(poor >= LOW_QUALITY)
         if not len(rows):
             return
         size = label.boxes[:, 2:] - label.boxes[:, :2]

@@ -162,7 +162,7 @@ def _shapes(scheme: AnchorScheme, summary: Summary) -> list[Figures]:
 
 
 def _spread(images_by_count: Counter[int]) -> Figures:
-    """Return mean, median and range of a number known by how many images have which."""
+    """Return mean, median and range of a number, given how many images have each."""
     images = sum(images_by_count.values())
     if not images:
         return {"mean": 0.0, "median": 0.0, "min": 0, "max": 0, "histogram": []}

@@ -408,7 +408,7 @@ def _one_more_or_fewer(numbers: Sequence[float], change: int) -> list[tuple[floa
     """Return ascending numbers with one of them left out, or with one more between or beyond."""
     if change < 0:
         return [
-            tuple(number for place, number in enumerate(numbers) if place != left_out)
+            tuple(number for index, number in enumerate(numbers) if index != left_out)
             for left_out in range(len(numbers))
         ]
     between = [(one * other) ** 0.5 for one, other in zip(numbers, numbers[1:])]
@@ -421,7 +421,7 @@ def _score_of(
     recipe: Recipe, feature_maps: FeatureMapSizes, boxes: np.ndarray, sizes: np.ndarray,
     settings: TargetSettings,
 ) -> Callable[[np.ndarray], float]:  # fmt: skip
-    """Return what judges a vector of logarithms as scales and ratios in place of the recipe's."""
+    """Return a function that scores scales and ratios, given as a vector of logarithms."""
     groups = _size_groups(boxes)
 
     def score(logs: np.ndarray) -> float:
@@ -468,8 +468,8 @@ def _size_groups(boxes: np.ndarray) -> list[np.ndarray]:
 def _score(iou: np.ndarray, groups: list[np.ndarray], settings: TargetSettings) -> float:
     """Return how good the best IoUs are: a mean over the size groups, large ones counting more.
 
-    Of each group the share at or above ``pos_iou_thresh``, the share that is learned, and, which
-    leads from one set of anchors to a better one, half of the mean way from one to the other.
+    An object counts 1 if it is learned at all, and 1 more at or above ``pos_iou_thresh``. Between
+    these thresholds it counts up to a half more, so that the search sees which way is better.
     """
     positive, least = settings.pos_iou_thresh, settings.neg_iou_thresh
     way = np.clip((iou - least) / max(positive - least, 1e-6), 0, 1)

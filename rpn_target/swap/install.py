@@ -1,12 +1,14 @@
-"""The swap: this package's classes in the places where GluonCV keeps its own.
+"""The swap: this package's classes in the places of GluonCV's.
 
-A *place* is a name in a module. GluonCV defines the six classes in three modules; ours go there,
-so that whoever imports them later gets ours, and into every module that holds one of them
-already, under whatever name, such as a script that imported it. Undoing the swap puts GluonCV's
-back in all of these, and where they were imported in the meantime.
+A *place* is a name in a module that holds one of GluonCV's six classes. Three modules of GluonCV
+define them; other modules, such as a script, have imported them, under whatever name. `install`
+puts our class in every place. Who imports it from GluonCV later gets ours, too. `uninstall` puts
+GluonCV's back in all these places, and where ours was imported from GluonCV meanwhile.
 
-Out of reach are copies that are not names in a module: a class kept in a list or an attribute, a
-subclass, an object made before the swap. They stay GluonCV's and go on working.
+Out of reach is what is no name in a module: a class in a list or an attribute, a subclass, an
+object made before the swap. All these stay GluonCV's and go on working. So does a class of
+GluonCV's into which a script has put methods of its own, with a warning. A class that is a
+script's own stays, too, under whatever name of GluonCV's.
 """
 
 from __future__ import annotations

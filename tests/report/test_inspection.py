@@ -14,7 +14,7 @@ from rpn_target.core.lattice import Level, base_boxes
 from rpn_target.core.settings import TargetSettings
 from rpn_target.gluon.network import anchor_levels
 from rpn_target.report.anchor_scheme import AnchorScheme, Recipe, recipe_of
-from rpn_target.report.coverage import ABOVE, FORCED, NEVER, Summary
+from rpn_target.report.coverage import ABOVE, LOW_QUALITY, NEVER, Summary
 from rpn_target.report.results import advice
 from rpn_target.report.suggest import best_ious, other_numbers, search
 
@@ -341,8 +341,8 @@ def test_an_object_that_gains_twice_counts_once():
         one.statuses = {number: np.array(codes) for number, codes in enumerate(statuses)}
         return one
 
-    before = summary([NEVER, NEVER, ABOVE], [FORCED])
-    after = summary([ABOVE, FORCED, FORCED], [FORCED])
+    before = summary([NEVER, NEVER, ABOVE], [LOW_QUALITY])
+    after = summary([ABOVE, LOW_QUALITY, LOW_QUALITY], [LOW_QUALITY])
     assert after.changed_since(before) == (2, 1)
     assert before.changed_since(after) == (1, 2)
 
