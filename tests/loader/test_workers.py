@@ -36,6 +36,8 @@ def no_process_left():
     """No test leaves a process behind, and no pipe in this one."""
     before = set(multiprocessing.active_children())
     yield
+    for process in set(multiprocessing.active_children()) - before:
+        process.join(10)  # one that has ended is gone once all its threads are
     assert set(multiprocessing.active_children()) <= before
 
 
