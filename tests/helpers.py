@@ -1,7 +1,9 @@
 """What several test modules share: judging both sides, anchors, and makers of boxes."""
 
 import contextlib
+import gc
 import importlib.util
+import multiprocessing
 import random
 import sys
 import tracemalloc
@@ -274,3 +276,30 @@ def make_sample(height, width, count=5, seed=0, columns=6, dtype="uint8"):
     label[:, :2], label[:, 2:4] = corners.min(axis=1), corners.max(axis=1)
     label[:, 4:] = rng.randint(0, 20, (count, columns - 4))
     return image, label
+
+
+class Cycle:
+    """Something only the garbage collector frees."""
+
+    def __init__(self, value):
+        self.value = value
+        self.itself = self
+
+
+def collect_in_forks(make, processes, collect=gc.collect):
+    """Make something and leave it in a reference cycle, to be collected by all.
+
+    First forked processes call ``collect``, one after the other, then this one collects.
+    """
+    gc.disable()
+    try:
+        Cycle(make())
+        for _ in range(processes):
+            process = multiprocessing.get_context("fork").Process(target=collect)
+            process.start()
+            process.join(60)
+            assert process.exitcode == 0
+        gc.collect()
+    finally:
+        gc.enable()
+    mx.nd.waitall()

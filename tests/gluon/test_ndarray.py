@@ -1,12 +1,10 @@
 """MXNet's shared memory, where it is used at all."""
 
 import errno
-import gc
-import multiprocessing
 import os
 import sys
 
-import mxnet as mx
+import helpers
 import numpy as np
 import pytest
 
@@ -34,30 +32,14 @@ def test_too_little_space(monkeypatch):
         shared_empty((3, 5))
 
 
-class Cycle:
-    """Something only the garbage collector frees."""
-
-    def __init__(self, value):
-        self.value = value
-        self.itself = self
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("number_of_processes", [1, 3])
 def test_garbage_when_a_process_is_forked(number_of_processes):
     """The forked process leaves it alone, and so it is freed once."""
-    array, values = shared_empty((2, 3))
-    values[:] = 5
-    cycle = Cycle(array)
-    gc.disable()
-    try:
-        del array, values, cycle
-        for _ in range(number_of_processes):
-            process = multiprocessing.get_context("fork").Process(target=gc.collect)
-            process.start()
-            process.join(60)
-            assert process.exitcode == 0
-        gc.collect()
-    finally:
-        gc.enable()
-    mx.nd.waitall()
+
+    def make():
+        array, values = shared_empty((2, 3))
+        values[:] = 5
+        return array
+
+    helpers.collect_in_forks(make, number_of_processes)

@@ -14,7 +14,7 @@ import textwrap
 from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
 
-import helpers  # noqa: F401  imports rpn_target before MXNet
+import helpers  # imports rpn_target before MXNet
 import mxnet as mx
 import numpy as np
 import pytest
@@ -107,12 +107,10 @@ def drop_all(batches):
     mx.nd.waitall()
 
 
-class Cycle:
-    """Something only the garbage collector frees."""
-
-    def __init__(self, value):
-        self.value = value
-        self.itself = self
+def thaw_and_collect():
+    """Collect garbage, in a forked process also what was inherited, which importing us freezes."""
+    gc.unfreeze()
+    gc.collect()
 
 
 class TestLoader:
@@ -204,19 +202,7 @@ class TestLoader:
     @pytest.mark.parametrize("number_of_processes", [1, 3])
     def test_garbage_when_a_process_is_forked(self, number_of_processes):
         """Both processes collect it; it is freed once, by its owner."""
-        cycle = Cycle(make([1, 2]))
-        gc.disable()
-        try:
-            del cycle
-            for _ in range(number_of_processes):
-                process = multiprocessing.get_context("fork").Process(target=gc.collect)
-                process.start()
-                process.join(60)
-                assert process.exitcode == 0
-            gc.collect()
-        finally:
-            gc.enable()
-        mx.nd.waitall()
+        helpers.collect_in_forks(lambda: make([1, 2]), number_of_processes, thaw_and_collect)
         check(make([3, 4]), [3, 4])
 
     def test_forked_process_reads_what_it_inherits(self):
@@ -315,7 +301,7 @@ class TestForksAndEnds:
             iterator = iter(loader)
             batch = next(iterator)
             own = test.make([1, 2])
-            cycle = test.Cycle(test.make([3, 4]))
+            cycle = test.helpers.Cycle(test.make([3, 4]))
             values = own[0].reshape((1000, -1))
             pending = [mx.nd.dot(values, values, transpose_b=True) for _ in range(5)]
         """)
