@@ -175,7 +175,7 @@ def status(best_iou: np.ndarray, settings: TargetSettings) -> np.ndarray:
 
 
 STATUS_NAMES = np.asarray(("above", "low_quality", "never"))
-"""Of the codes of `rpn_target.report.coverage`."""
+"""Names of the codes `ABOVE`, `LOW_QUALITY` and `NEVER`, in this order."""
 
 BINS = 20
 """Of the histogram of best IoUs, on [0, 1]."""
@@ -232,7 +232,7 @@ class Tally:
         """
         tally = cls()
         tally.objects = len(best_iou)
-        for name in ("above", "low_quality", "never"):
+        for name in STATUS_NAMES.tolist():
             setattr(tally, name, int(np.count_nonzero(status_names == name)))
         tally.crowded = int(np.count_nonzero(crowded))
         tally.border = int(np.count_nonzero(border))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..version import __version__
 from .anchor_scheme import AnchorScheme
-from .coverage import SIZES, Summary, least_learned
+from .coverage import SIZES, STATUS_NAMES, Summary, least_learned
 from .workers import Job
 
 __all__ = [
@@ -254,6 +254,11 @@ def _outside_line(count: int) -> str:
     )
 
 
+def _status_shares(tally: Figures) -> list[str]:
+    """Return the shares of objects of each status, in the order of `STATUS_NAMES`."""
+    return [percent(tally[name], tally["objects"]) for name in STATUS_NAMES.tolist()]
+
+
 def coverage_rows(
     figures: Figures, groups: Sequence[tuple[str, Figures]], signs: Signs = PLAIN
 ) -> list[list[str]]:
@@ -264,10 +269,10 @@ def coverage_rows(
     rows = [heading]
     for name, tally in groups:
         count = tally["objects"]
-        shares = [percent(tally[key], count) for key in ("above", "low_quality", "never")]
         rows.append(
-            [name, f"{count:,}", *shares, f"{tally['mean_best_iou']:.3f}" if count else "-",
-             f"{tally['crowded']:,}", f"{tally['border']:,}"]
+            [name, f"{count:,}", *_status_shares(tally),
+             f"{tally['mean_best_iou']:.3f}" if count else "-", f"{tally['crowded']:,}",
+             f"{tally['border']:,}"]
         )  # fmt: skip
     return rows
 
@@ -280,10 +285,10 @@ def sweep_rows(figures: Figures, signs: Signs = PLAIN) -> list[list[str]]:
     rows = [heading]
     for one in figures["sweep"]:
         tally = one["objects"]
-        shares = [
-            percent(tally[key], tally["objects"]) for key in ("above", "low_quality", "never")
-        ]
-        rows.append([str(one["short"]), str(one["max_size"]), f"{tally['objects']:,}", *shares])
+        rows.append(
+            [str(one["short"]), str(one["max_size"]), f"{tally['objects']:,}",
+             *_status_shares(tally)]
+        )  # fmt: skip
     return rows
 
 
