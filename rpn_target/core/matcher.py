@@ -35,7 +35,7 @@ PAIRS_AT_ONCE = 1 << 17  # of an anchor and a box, where all are computed
 BOXES_AT_ONCE = 128  # in a search: bounds the memory whatever M is
 CACHED = 1 << 19  # bytes of a block of a matrix: a processor's cache keeps them
 MOST_ROWS = 1 << 14  # of a block, where there are few boxes
-FEW_BOXES = 48  # up to which a block is turned, so that its columns are contiguous
+FEW_BOXES = 24  # up to which a block is turned, so that its columns are contiguous
 
 PerAnchor = Tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
@@ -303,6 +303,7 @@ def _largest(ious: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray, np.nd
     matches = np.zeros(count, np.int64)
     best = np.empty(count, ious.dtype)
     best_in_block = np.empty((-(-count // rows), boxes), ious.dtype)
+    first = np.arange(0, rows * boxes, boxes)  # where the rows of a block start
     few = min(boxes, FEW_BOXES)
     turned = np.empty((few, rows), ious.dtype)
     is_best = np.empty((few, rows), bool)
@@ -326,7 +327,8 @@ def _largest(ious: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray, np.nd
             np.subtract(boxes, weight.max(axis=0), out=matches[here], dtype=np.int64)
         else:
             part.argmax(axis=1, out=matches[here])
-            best[here] = part[np.arange(len(part)), matches[here]]
+            largest = first[: len(part)] + matches[here]
+            part.reshape(-1).take(largest, out=best[here], mode="clip")
             best_in_block[block] = _largest_of_columns(part)
     return matches, best, best_in_block
 
