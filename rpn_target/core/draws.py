@@ -1,7 +1,7 @@
 """Randomness: where flips, sizes and samples are drawn from.
 
-By default that is numpy's global state and Python's ``random``, call by call as GluonCV draws, so
-that results are equal. Anything else is a *stream* of its own:
+By default that is numpy's global state and Python's ``random``: the numbers that GluonCV draws, in
+its order, so that results are equal. Anything else is a *stream* of its own:
 
 ============================ =====================================================================
 ``rng``                      draws
@@ -28,6 +28,8 @@ from types import ModuleType
 from typing import Any, Union
 
 import numpy as np
+
+from .permutation import permutation_tail
 
 __all__ = ["Draws", "GlobalDraws", "as_draws", "sample_generator"]
 
@@ -84,7 +86,7 @@ class _StateDraws:
             return np.arange(count)
         # GluonCV draws the surplus with `choice(..., size=count - quota, replace=False)`, which
         # takes the head of a permutation. The kept ones are its tail.
-        return self._state.permutation(count)[count - quota :]
+        return permutation_tail(self._state, count, quota)
 
     def flip(self, probability: float) -> bool:
         """Draw whether to flip horizontally."""

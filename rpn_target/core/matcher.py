@@ -303,7 +303,6 @@ def _largest(ious: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray, np.nd
     matches = np.zeros(count, np.int64)
     best = np.empty(count, ious.dtype)
     best_in_block = np.empty((-(-count // rows), boxes), ious.dtype)
-    first = np.arange(0, rows * boxes, boxes)  # where the rows of a block start
     few = min(boxes, FEW_BOXES)
     turned = np.empty((few, rows), ious.dtype)
     is_best = np.empty((few, rows), bool)
@@ -327,7 +326,7 @@ def _largest(ious: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray, np.nd
             np.subtract(boxes, weight.max(axis=0), out=matches[here], dtype=np.int64)
         else:
             part.argmax(axis=1, out=matches[here])
-            largest = first[: len(part)] + matches[here]
+            largest = np.arange(0, part.size, boxes) + matches[here]
             part.reshape(-1).take(largest, out=best[here], mode="clip")
             best_in_block[block] = _largest_of_columns(part)
     return matches, best, best_in_block
