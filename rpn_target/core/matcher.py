@@ -273,7 +273,8 @@ def match_ious(ious: np.ndarray, settings: TargetSettings) -> tuple[Matching, np
     rows = max(1, min(MOST_ROWS, CACHED // (boxes * ious.itemsize)))  # of a block
     with np.errstate(invalid="ignore"):  # a NaN, which is refused
         matches, best, best_in_block = _largest(ious, rows)
-    if np.isnan(best).any():
+        has_nan = np.isnan(best_in_block.max())
+    if has_nan:
         row = int(np.flatnonzero(np.isnan(best))[0])
         raise ValueError(f"ious must not hold NaN, but row {row} is {shown(ious[row].tolist())}")
     negative = (best >= 0) & (best < settings.neg_iou_thresh)
@@ -297,7 +298,7 @@ def _largest(ious: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray, np.nd
     best : np.ndarray of shape (N,)
         That number, NaN where the row has one.
     best_in_block : np.ndarray of shape (blocks, M)
-        The largest number of each column in each block; of no use where a row has a NaN.
+        The largest number of each column in each block, NaN where the column has one.
     """
     count, boxes = ious.shape
     matches = np.zeros(count, np.int64)
