@@ -26,7 +26,7 @@ tables in Markdown:
   the peak memory, outputs included.
 
 Results of both sides are compared as they are measured: if they differ in one bit, the command
-fails with status 1. It takes about ten minutes on two processors, with --quick two, and wants them
+fails with status 1. It takes about five minutes on two processors, with --quick one, and wants them
 for itself.
 
 example:
