@@ -328,6 +328,7 @@ def _largest(ious: np.ndarray, rows: int) -> tuple[np.ndarray, np.ndarray, np.nd
         else:
             part.argmax(axis=1, out=matches[here])
             largest = np.arange(0, part.size, boxes) + matches[here]
+            # All are in range; "raise", the default, would write to a buffer first.
             part.reshape(-1).take(largest, out=best[here], mode="clip")
             best_in_block[block] = _largest_of_columns(part)
     return matches, best, best_in_block

@@ -120,22 +120,22 @@ def _draw(words: np.ndarray, last: int, most: int) -> tuple[np.ndarray, np.ndarr
 def _skip(words: np.ndarray, last: int) -> tuple[np.ndarray, int]:
     """Pass over swaps of one band, many or few; return the words that are left, and ``last``."""
     power = _highest_power(last)
-    bits = 2 * power
-    # A word lowers `last` with probability last / bits, so that it falls exponentially. A band's
-    # variance is bits / 13 at its end. The curve stops where `last` cannot have left the band yet.
-    margin = NEAR * math.sqrt(bits / 12)
-    mean_words = bits * math.log(max(1, last / (power + margin)))
+    span = 2 * power  # a word is one of so many numbers
+    # A word lowers `last` with probability last / span, so that it falls exponentially. A band's
+    # variance is span / 13 at its end. The curve stops where `last` cannot have left the band yet.
+    margin = NEAR * math.sqrt(span / 12)
+    mean_words = span * math.log(max(1, last / (power + margin)))
     blocks = int(min(len(words), mean_words)) // BLOCK
     if blocks < FEWEST_BLOCKS:
         drawn, words = _draw(words, last, len(words))
         return words, last - len(drawn)
     used = np.arange(blocks + 1) * BLOCK
-    curve = last * np.exp(used / -bits)
-    variance = curve - curve * curve * (1 / last + used / bits**2)
-    near = NEAR * np.sqrt(np.maximum(variance, 0)) + 1
+    curve = last * np.exp(used / -span)
+    variance = curve - curve * curve * (1 / last + used / span**2)
+    near = NEAR * np.sqrt(np.maximum(variance, 0)) + 1  # for rounding
     lowest, highest = (curve - near).astype(np.int64)[1:], (curve + near).astype(np.int64)[:-1]
     part = words[: blocks * BLOCK]
-    part &= np.uint32(bits - 1)
+    part &= np.uint32(span - 1)
     accepted = _accepted(part, last, lowest, highest)
     per_block = _byte_sums(accepted.view(np.uint64).reshape(blocks, -1).sum(axis=1))
     ends = last - np.cumsum(per_block)
@@ -158,10 +158,10 @@ def _accepted(words: np.ndarray, last: int, lowest: np.ndarray, highest: np.ndar
     """
     blocks = words.reshape(len(lowest), -1)
     accepted = np.less_equal(blocks, lowest.astype(np.uint32)[:, None]).reshape(-1)
-    open_ = np.less_equal(blocks, highest.astype(np.uint32)[:, None]).reshape(-1)
-    flags = open_.view(np.uint8)
-    flags -= accepted.view(np.uint8)
-    near = np.flatnonzero(open_)
+    undecided = np.less_equal(blocks, highest.astype(np.uint32)[:, None]).reshape(-1)
+    flags = undecided.view(np.uint8)
+    flags -= accepted.view(np.uint8)  # NumPy's ^ of booleans takes several times as long
+    near = np.flatnonzero(undecided)
     # Were no other word near the curve accepted, `last` would be above a word by its room.
     room = last - _true_before(accepted, near) - words[near]
     before, judged = 0, bytearray()
